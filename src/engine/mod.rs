@@ -1,3 +1,3 @@
 pub mod error;
 pub mod limits;
-pub mod wire;
+pub mod timer;
