@@ -1,0 +1,326 @@
+//! The upgrade request and its answer (RFC 6455 section 4.2, RFC 9110, RFC 9112), strictly.
+
+use std::{io::Write, mem::MaybeUninit, net::Ipv6Addr, str};
+
+use httparse::{Error, Header, Status};
+use tungstenite::handshake::derive_accept_key;
+
+use crate::engine::{error::Refusal, limits::Limits};
+
+/// Header fields that are ever parsed, whatever `head_fields` says.
+const FIELDS_MAX: usize = 64;
+
+/// Subprotocols that one request may offer.
+const SUBPROTOCOLS_MAX: usize = 64;
+
+/// Scheme prefixes of a request target in absolute form (RFC 6455 section 4.1, item 2).
+const SCHEMES: [&str; 2] = ["http://", "https://"];
+
+const PROTOCOL_FIELD: &[u8] = b"sec-websocket-protocol:";
+
+/// How far a connection's first bytes have come.
+#[derive(Debug)]
+pub enum Head<'a> {
+    /// The head's end has not come; the caller keeps the bytes, and the deadline.
+    Incomplete,
+    /// `used`: bytes of the head. Frames may follow directly.
+    Complete { request: Request<'a>, used: usize },
+}
+
+/// An upgrade request that this server can accept.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Absolute path, undecoded and without the query.
+    pub path: &'a str,
+    /// What follows the path's `?`.
+    pub query: Option<&'a str>,
+    /// Host and port as the client gave them.
+    pub host: &'a str,
+    pub origin: Option<&'a str>,
+    /// Sec-WebSocket-Key: 24 characters.
+    pub key: &'a str,
+    /// The last element of the last X-Forwarded-For field: what the nearest proxy wrote there.
+    pub forwarded_for: Option<&'a str>,
+    /// The head, if it offers subprotocols; else nothing.
+    protocol_lines: &'a [u8],
+}
+
+impl<'a> Request<'a> {
+    /// The subprotocols offered, in the client's order: at most 64 tokens.
+    pub fn protocols(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        protocol_elements(self.protocol_lines).filter_map(|element| str::from_utf8(element).ok())
+    }
+}
+
+/// Takes all that has been `received` on a new connection, of which the former call has `searched` the
+/// first bytes (0 at first): only what is new is looked at, until the head is whole.
+///
+/// # Errors
+/// As [`parse`]; bytes that no head may hold are refused before its end, and so is a head over
+/// `head_bytes`.
+pub fn feed<'a>(received: &'a [u8], searched: usize, limits: &Limits) -> Result<Head<'a>, Refusal> {
+    if let Some(used) = find_end(received, searched) {
+        let request = parse(received.get(..used).unwrap_or_default(), limits)?;
+        return Ok(Head::Complete { request, used });
+    }
+    let before = searched.checked_sub(1).and_then(|at| received.get(at)).copied();
+    if !is_clean(before.unwrap_or_default(), received.get(searched..).unwrap_or_default()) {
+        return Err(Refusal::Malformed);
+    }
+    if received.len() >= limits.head_bytes as usize {
+        return Err(Refusal::HeadTooLarge);
+    }
+    Ok(Head::Incomplete)
+}
+
+/// Where the head ends: behind its empty line. `searched` bytes were already known not to hold the end.
+pub fn find_end(head: &[u8], searched: usize) -> Option<usize> {
+    const END: &[u8] = b"\r\n\r\n";
+    let mut last = searched.max(END.len() - 1);
+    while let Some(byte) = head.get(last) {
+        match byte {
+            b'\n' if head.get(..=last).is_some_and(|head| head.ends_with(END)) => return Some(last + 1),
+            b'\r' | b'\n' => last += 1,
+            // No end holds this byte: the nearest one begins behind it.
+            _ => last += END.len(),
+        }
+    }
+    None
+}
+
+/// Parses a whole head: from the request line to the empty line, and nothing behind it.
+///
+/// # Errors
+/// The first rule that the request breaks.
+pub fn parse<'a>(head: &'a [u8], limits: &Limits) -> Result<Request<'a>, Refusal> {
+    if head.len() > limits.head_bytes as usize {
+        return Err(Refusal::HeadTooLarge);
+    }
+    // httparse takes a bare LF for a line's end.
+    if !is_clean(0, head) {
+        return Err(Refusal::Malformed);
+    }
+    let mut slots = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let slots = &mut slots[..FIELDS_MAX.min(limits.head_fields as usize)];
+    let mut parsed = httparse::Request::new(&mut []);
+    match parsed.parse_with_uninit_headers(head, slots) {
+        Ok(Status::Complete(used)) if used == head.len() => {}
+        Err(Error::TooManyHeaders) => return Err(Refusal::HeadTooLarge),
+        _ => return Err(Refusal::Malformed),
+    }
+    if parsed.version != Some(1) {
+        return Err(Refusal::Malformed);
+    }
+    if parsed.method != Some("GET") {
+        return Err(Refusal::NotGet);
+    }
+    let (authority, path, query) = split_target(parsed.path.unwrap_or_default())?;
+
+    let (mut host, mut origin, mut key, mut version, mut forwarded_for) = (None, None, None, None, None);
+    let (mut upgrade, mut connection, mut protocols) = (false, false, false);
+    for &Header { name, value } in parsed.headers.iter() {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        if is("host") {
+            once(&mut host, value, Refusal::BadHost)?;
+        } else if is("upgrade") {
+            upgrade |= lists(value, b"websocket");
+        } else if is("connection") {
+            connection |= lists(value, b"upgrade");
+        } else if is("origin") {
+            once(&mut origin, value, Refusal::Malformed)?;
+        } else if is("sec-websocket-key") {
+            once(&mut key, value, Refusal::BadKey)?;
+        } else if is("sec-websocket-version") {
+            once(&mut version, value, Refusal::Malformed)?;
+        } else if is("sec-websocket-protocol") {
+            protocols = true;
+        } else if is("x-forwarded-for") {
+            forwarded_for = value.rsplit(|&byte| byte == b',').next();
+        } else if is("content-length") || is("transfer-encoding") {
+            return Err(Refusal::HasBody);
+        }
+    }
+
+    let host = host.and_then(ascii).filter(|host| is_host(host)).ok_or(Refusal::BadHost)?;
+    let origin = match origin {
+        Some(origin) => Some(ascii(origin).ok_or(Refusal::Malformed)?),
+        None => None,
+    };
+    if !(upgrade && connection) {
+        return Err(Refusal::NoUpgrade);
+    }
+    if version != Some(b"13") {
+        return Err(Refusal::WrongVersion);
+    }
+    let key = key.filter(|key| is_key(key)).and_then(ascii).ok_or(Refusal::BadKey)?;
+    let protocol_lines = if protocols { head } else { &[] };
+    if protocols {
+        check_protocols(protocol_lines)?;
+    }
+    Ok(Request {
+        path,
+        query,
+        // RFC 9112 section 3.2.2: the target's authority counts, not the field.
+        host: authority.unwrap_or(host),
+        origin,
+        key,
+        forwarded_for: forwarded_for.and_then(ascii).map(str::trim_ascii),
+        protocol_lines,
+    })
+}
+
+/// Appends the 101 that accepts the request with `request_key` (RFC 6455 section 4.2.2, item 5).
+/// `subprotocol` is one of those offered, or none; no extension is ever accepted.
+pub fn accept(response: &mut Vec<u8>, request_key: &str, subprotocol: Option<&str>) {
+    response.extend_from_slice(
+        b"HTTP/1.1 101 Switching Protocols\r\n\
+          Upgrade: websocket\r\n\
+          Connection: Upgrade\r\n\
+          Sec-WebSocket-Accept: ",
+    );
+    response.extend_from_slice(derive_accept_key(request_key.as_bytes()).as_bytes());
+    if let Some(subprotocol) = subprotocol {
+        debug_assert!(is_token(subprotocol.as_bytes()), "not a subprotocol: {subprotocol}");
+        response.extend_from_slice(b"\r\nSec-WebSocket-Protocol: ");
+        response.extend_from_slice(subprotocol.as_bytes());
+    }
+    response.extend_from_slice(b"\r\n\r\n");
+}
+
+/// Appends the answer that refuses a request; the connection ends behind it.
+pub fn refuse(response: &mut Vec<u8>, refusal: Refusal) {
+    // RFC 9110 section 15.5.22 and RFC 6455 section 4.4.
+    let connection = match refusal {
+        Refusal::WrongVersion => "close, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13",
+        _ => "close",
+    };
+    let (status, reason, text) = (refusal.status(), refusal.reason(), refusal.text());
+    // Writing to a Vec does not fail.
+    let _ = write!(
+        response,
+        "HTTP/1.1 {status} {reason}\r\n\
+         Content-Type: text/plain; charset=utf-8\r\n\
+         Content-Length: {}\r\n\
+         Connection: {connection}\r\n\r\n\
+         {text}\n",
+        text.len() + 1,
+    );
+}
+
+/// Lines end in CR LF, CR and LF stand nowhere else, and there are no other control characters but the
+/// tab. `before` is the byte in front of `bytes`.
+fn is_clean(mut before: u8, bytes: &[u8]) -> bool {
+    bytes.iter().all(|&byte| {
+        let ends_line = before == b'\r';
+        before = byte;
+        match byte {
+            b'\n' => ends_line,
+            b'\r' | b'\t' | b' '..=b'~' | 0x80.. => !ends_line,
+            _ => false,
+        }
+    })
+}
+
+/// Authority, path and query of a request target in origin or absolute form (RFC 9112 section 3.2).
+fn split_target(target: &str) -> Result<(Option<&str>, &str, Option<&str>), Refusal> {
+    if !target.is_ascii() || target.contains('#') {
+        return Err(Refusal::Malformed);
+    }
+    let mut authority = None;
+    let mut resource = target;
+    if !target.starts_with('/') {
+        let behind = |scheme: &str| {
+            let (start, rest) = target.split_at_checked(scheme.len())?;
+            start.eq_ignore_ascii_case(scheme).then_some(rest)
+        };
+        let rest = SCHEMES.into_iter().find_map(behind).ok_or(Refusal::Malformed)?;
+        let (host, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        if !is_host(host) {
+            return Err(Refusal::BadHost);
+        }
+        authority = Some(host);
+        resource = rest;
+    }
+    let (path, query) = match resource.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (resource, None),
+    };
+    Ok((authority, if path.is_empty() { "/" } else { path }, query))
+}
+
+/// `uri-host [ ":" port ]` (RFC 9110 section 7.2), not empty.
+fn is_host(value: &str) -> bool {
+    let (name, port) = match value.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, port),
+        _ => (value, ""),
+    };
+    let is_name = match name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => {
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte);
+            !name.is_empty() && name.bytes().all(allowed)
+        }
+    };
+    is_name && port.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Base64 of 16 bytes in its one canonical form: the last digit carries two bits.
+fn is_key(value: &[u8]) -> bool {
+    let digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    match value {
+        [digits @ .., b'A' | b'Q' | b'g' | b'w', b'=', b'='] => {
+            digits.len() == 21 && digits.iter().all(digit)
+        }
+        _ => false,
+    }
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token(value: &[u8]) -> bool {
+    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !value.is_empty() && value.iter().all(allowed)
+}
+
+fn check_protocols(lines: &[u8]) -> Result<(), Refusal> {
+    let mut count = 0;
+    for element in protocol_elements(lines) {
+        count += 1;
+        if count > SUBPROTOCOLS_MAX || !is_token(element) {
+            return Err(Refusal::BadSubprotocol);
+        }
+    }
+    if count == 0 { Err(Refusal::BadSubprotocol) } else { Ok(()) }
+}
+
+/// The elements of all Sec-WebSocket-Protocol fields among `lines`, which have been parsed before.
+fn protocol_elements(lines: &[u8]) -> impl Iterator<Item = &[u8]> {
+    lines.split(|&byte| byte == b'\n').filter_map(protocol_list).flat_map(elements)
+}
+
+fn protocol_list(line: &[u8]) -> Option<&[u8]> {
+    let (name, list) = line.split_at_checked(PROTOCOL_FIELD.len())?;
+    name.eq_ignore_ascii_case(PROTOCOL_FIELD).then_some(list)
+}
+
+/// The elements of a list (RFC 9110 section 5.6.1): empty ones do not count.
+fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    list.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
+}
+
+fn lists(list: &[u8], token: &[u8]) -> bool {
+    elements(list).any(|element| element.eq_ignore_ascii_case(token))
+}
+
+fn once<'a>(slot: &mut Option<&'a [u8]>, value: &'a [u8], again: Refusal) -> Result<(), Refusal> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(again),
+    }
+}
+
+fn ascii(value: &[u8]) -> Option<&str> {
+    str::from_utf8(value).ok().filter(|value| value.is_ascii())
+}
+
+#[cfg(test)]
+mod tests;
