@@ -1,3 +1,14 @@
+//! A WebSocket server that knows no application: limits and errors, the wire format, timers, queues, the
+//! way to the kernel, and a reactor that joins them.
+
+pub mod app;
 pub mod error;
+pub mod gate;
+pub mod inbox;
+pub mod io;
 pub mod limits;
+pub mod outbox;
+pub mod reactor;
+pub mod slots;
 pub mod timer;
+pub mod wire;

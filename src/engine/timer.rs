@@ -84,14 +84,15 @@ impl Wheel {
         }
     }
 
-    /// The next slot whose deadline is at or before `now_ms`, disarmed; none when all of them came.
+    /// The next slot whose deadline is at or before `now_ms`, disarmed, and that deadline; none when all came.
     /// Within a millisecond the order is not defined. A clock that went back changes nothing.
-    pub fn pop(&mut self, links: &mut impl Links, now_ms: u64) -> Option<u32> {
+    pub fn pop(&mut self, links: &mut impl Links, now_ms: u64) -> Option<(u32, u64)> {
         loop {
             let first = self.heads[DUE];
             if first != NIL {
+                let deadline_ms = links.link(first).deadline_ms;
                 self.unlink(links, first);
-                return Some(first);
+                return Some((first, deadline_ms));
             }
             let (level, slot, starts_ms) = self.earliest()?;
             if starts_ms > now_ms {
@@ -195,7 +196,8 @@ mod tests {
     }
 
     fn drain(wheel: &mut Wheel, links: &mut Vec<Link>, now_ms: u64) -> Vec<u32> {
-        let mut fired: Vec<_> = std::iter::from_fn(|| wheel.pop(links, now_ms)).collect();
+        let mut fired: Vec<_> =
+            std::iter::from_fn(|| wheel.pop(links, now_ms)).map(|(index, _)| index).collect();
         fired.sort_unstable();
         fired
     }
@@ -207,7 +209,7 @@ mod tests {
             wheel.arm(&mut links, 0, deadline_ms);
             assert!(wheel.next_ms().is_some_and(|at| at <= deadline_ms));
             assert_eq!(wheel.pop(&mut links, deadline_ms - 1), None, "{deadline_ms}");
-            assert_eq!(wheel.pop(&mut links, deadline_ms), Some(0), "{deadline_ms}");
+            assert_eq!(wheel.pop(&mut links, deadline_ms), Some((0, deadline_ms)), "{deadline_ms}");
             assert_eq!((wheel.pop(&mut links, u64::MAX >> 1), wheel.next_ms()), (None, None));
         }
     }
@@ -220,7 +222,7 @@ mod tests {
         }
         let mut fired = 0;
         while let Some(at) = wheel.next_ms() {
-            while let Some(index) = wheel.pop(&mut links, at) {
+            while let Some((index, _)) = wheel.pop(&mut links, at) {
                 assert_eq!(at, 1 + u64::from(index) * 7_919 % 300_000);
                 fired += 1;
             }

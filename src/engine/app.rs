@@ -1,0 +1,183 @@
+//! What the engine asks of an application, and what an application can do to one connection.
+
+use super::{
+    error::{Close, Refusal},
+    gate::Gate,
+    io::{Socket, Token},
+    limits::Limits,
+    outbox::{Form, Gather, Outbox, Run, Shared},
+    wire::{Kind, Opcode, upgrade::Request},
+};
+use std::{net::SocketAddr, sync::Arc};
+
+/// An application on the engine. One value a reactor; nothing of it is shared between cores.
+///
+/// A panic in any of these closes that connection with 1011 and is counted; the reactor goes on.
+pub trait App {
+    /// What the application keeps in the slot of every connection: keep it small.
+    type Conn: Default;
+    /// What other threads can tell it through the reactor's inbox.
+    type Command: Send + 'static;
+
+    /// A turn begins: budgets are new.
+    fn turn(&mut self, _now_ms: u64) {}
+
+    /// A well-formed upgrade request.
+    ///
+    /// # Errors
+    /// The refusal that is answered.
+    fn upgrade(&mut self, request: &Request<'_>) -> Result<Accept<Self::Conn>, Refusal>;
+
+    /// The 101 is queued; what is queued here goes out with it.
+    fn opened(&mut self, _link: &mut Link<'_, Self::Conn>) {}
+
+    /// Whether this connection's next message must wait for another turn's budget. Asked before each.
+    #[inline]
+    fn holds(&self, _conn: &Self::Conn) -> bool {
+        false
+    }
+
+    /// A whole message. Text is valid UTF-8; the bytes may be changed in place.
+    fn received(&mut self, link: &mut Link<'_, Self::Conn>, kind: Kind, payload: &mut [u8]);
+
+    /// When [`App::timer`] is to be called, in milliseconds of reactor time; `u64::MAX`: never.
+    #[inline]
+    fn deadline_ms(&self, _conn: &Self::Conn) -> u64 {
+        u64::MAX
+    }
+
+    /// The deadline has come.
+    fn timer(&mut self, _link: &mut Link<'_, Self::Conn>) {}
+
+    /// A letter from another thread; [`Reach::Everyone`] has it brought to every open connection by
+    /// [`App::visit`], some each turn.
+    fn command(&mut self, _command: &Self::Command) -> Reach {
+        Reach::Nobody
+    }
+
+    /// A letter for everyone has come to this connection.
+    fn visit(&mut self, _link: &mut Link<'_, Self::Conn>, _command: &Self::Command) {}
+
+    /// Turns a run of messages that carry the same mark into frames: appends whole frames to
+    /// `out.bytes` and advances the run. It is called again while messages are left.
+    ///
+    /// # Errors
+    /// [`Later`]: the budget of this turn is spent; nothing was taken, ask again next turn.
+    fn flush(&mut self, _conn: &mut Self::Conn, run: &mut Run<'_>, _out: &mut Gather) -> Result<(), Later> {
+        while run.peek().is_some() {
+            run.advance();
+        }
+        Ok(())
+    }
+
+    /// The connection is gone; `number` is its [`Token::number`].
+    fn closed(&mut self, _conn: Self::Conn, _number: u64) {}
+}
+
+/// An accepted upgrade.
+pub struct Accept<C> {
+    pub conn: C,
+    /// One of those the client offered.
+    pub subprotocol: Option<&'static str>,
+}
+
+/// Whom a command reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    Nobody,
+    Everyone,
+}
+
+/// Not in this turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Later;
+
+/// One connection, as the application sees it during a call.
+pub struct Link<'a, C> {
+    pub conn: &'a mut C,
+    /// Milliseconds since the reactor started.
+    pub now_ms: u64,
+    pub token: Token,
+    pub(super) queue: &'a mut u32,
+    pub(super) outbox: &'a mut Outbox,
+    pub(super) dirty: &'a mut Vec<u32>,
+    pub(super) socket: &'a dyn Socket,
+    pub(super) gate: &'a Gate,
+    pub(super) address: u32,
+    pub(super) limits: &'a Limits,
+    pub(super) closing: Option<Close>,
+}
+
+impl<C> Link<'_, C> {
+    /// Queues a message that `write` encodes, for [`App::flush`] to close with others of the same mark.
+    pub fn message(&mut self, mark: u8, write: impl FnOnce(&mut Vec<u8>)) {
+        let queue = self.queue();
+        self.outbox.push_message(queue, mark, write);
+    }
+
+    /// Queues a message that `write` encodes, as a frame of its own.
+    pub fn encoded_frame(&mut self, opcode: Opcode, write: impl FnOnce(&mut Vec<u8>)) {
+        let queue = self.queue();
+        self.outbox.push_encoded_frame(queue, opcode, write);
+    }
+
+    /// Queues a frame.
+    #[inline]
+    pub fn frame(&mut self, opcode: Opcode, payload: &[u8]) {
+        let queue = self.queue();
+        self.outbox.push_frame(queue, opcode, payload);
+    }
+
+    /// Queues what others get too.
+    pub fn share(&mut self, form: Form, shared: &Arc<Shared>) {
+        let queue = self.queue();
+        self.outbox.push_shared(queue, form, shared);
+    }
+
+    /// Closes the connection once what is queued has been sent. The first reason counts.
+    pub fn close(&mut self, close: Close) {
+        self.closing.get_or_insert(close);
+    }
+
+    /// Whether [`Link::close`] was called: nothing more is to be said.
+    pub fn is_closing(&self) -> bool {
+        self.closing.is_some()
+    }
+
+    /// The address that the peer connected to, where the backend can tell.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Counts a login of the peer's address.
+    ///
+    /// # Errors
+    /// Over the rate: milliseconds until it may try again.
+    pub fn count_login(&self) -> Result<(), u64> {
+        self.gate.login(self.address, self.now_ms, self.limits)
+    }
+
+    pub fn limits(&self) -> &Limits {
+        self.limits
+    }
+
+    #[inline]
+    fn queue(&mut self) -> u32 {
+        ready(self.queue, self.outbox, self.dirty, self.token.index)
+    }
+}
+
+/// The connection's queue, opened if there is none, and in the list of those to flush.
+#[inline]
+pub(super) fn ready(queue: &mut u32, outbox: &mut Outbox, dirty: &mut Vec<u32>, index: u32) -> u32 {
+    if *queue == Outbox::NONE {
+        *queue = outbox.open();
+    }
+    if let Some(held) = outbox.get(*queue)
+        && !held.dirty
+    {
+        held.dirty = true;
+        dirty.push(index);
+    }
+    *queue
+}

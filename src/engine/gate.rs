@@ -1,0 +1,168 @@
+//! What one address may hold and how often it may log in, over all reactors.
+//!
+//! Touched at accept, at close and at login only. A connection keeps a 4-byte handle.
+
+use super::limits::Limits;
+use slab::Slab;
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+const SHARDS: usize = 64;
+
+/// An address as limits count it: IPv4 whole, IPv6 by its /64.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Network {
+    V4(u32),
+    V6(u64),
+}
+
+#[derive(Debug)]
+struct Entry {
+    network: Network,
+    connections: u32,
+    /// Until when logins are paid for (GCRA), in milliseconds.
+    logins_until_ms: u64,
+}
+
+#[derive(Default)]
+struct Shard {
+    by_network: HashMap<Network, u32>,
+    entries: Slab<Entry>,
+}
+
+/// The counters of all addresses that have a connection.
+pub struct Gate {
+    shards: Vec<Mutex<Shard>>,
+    hasher: std::hash::RandomState,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: Default::default() }
+    }
+}
+
+impl Gate {
+    /// The handle of a connection that is not counted.
+    pub const FREE: u32 = u32::MAX;
+
+    /// Counts a connection from `peer`; none when its address holds its share already.
+    pub fn enter(&self, peer: SocketAddr, limits: &Limits) -> Option<u32> {
+        let ip = peer.ip().to_canonical();
+        if ip.is_loopback() && limits.limit_loopback == 0 {
+            return Some(Self::FREE);
+        }
+        let network = match ip {
+            IpAddr::V4(ip) => Network::V4(ip.to_bits()),
+            IpAddr::V6(ip) => Network::V6((ip.to_bits() >> 64) as u64),
+        };
+        let number = {
+            use std::hash::BuildHasher;
+            self.hasher.hash_one(network) as usize % SHARDS
+        };
+        let mut shard = self.shard(number);
+        let Shard { by_network, entries } = &mut *shard;
+        let index = *by_network
+            .entry(network)
+            .or_insert_with(|| entries.insert(Entry { network, connections: 0, logins_until_ms: 0 }) as u32);
+        let entry = entries.get_mut(index as usize)?;
+        if entry.connections >= limits.connections_per_address {
+            return None;
+        }
+        entry.connections += 1;
+        Some(index * SHARDS as u32 + number as u32)
+    }
+
+    /// A connection that [`Gate::enter`] counted has ended.
+    pub fn leave(&self, handle: u32) {
+        if handle == Self::FREE {
+            return;
+        }
+        let mut shard = self.shard(handle as usize % SHARDS);
+        let index = handle as usize / SHARDS;
+        if let Some(entry) = shard.entries.get_mut(index) {
+            entry.connections -= 1;
+            if entry.connections == 0 {
+                let network = shard.entries.remove(index).network;
+                shard.by_network.remove(&network);
+            }
+        }
+    }
+
+    /// Counts a login of the connection's address.
+    ///
+    /// # Errors
+    /// The address is over its rate: milliseconds until it may try again.
+    pub fn login(&self, handle: u32, now_ms: u64, limits: &Limits) -> Result<(), u64> {
+        if handle == Self::FREE {
+            return Ok(());
+        }
+        let mut shard = self.shard(handle as usize % SHARDS);
+        let Some(entry) = shard.entries.get_mut(handle as usize / SHARDS) else { return Ok(()) };
+        let each_ms = 1_000 / u64::from(limits.logins_per_address_per_s).clamp(1, 1_000);
+        let burst_ms = each_ms.saturating_mul(u64::from(limits.logins_per_address_burst));
+        let until = entry.logins_until_ms.max(now_ms) + each_ms;
+        match until.saturating_sub(now_ms.saturating_add(burst_ms)) {
+            0 => {
+                entry.logins_until_ms = until;
+                Ok(())
+            }
+            wait_ms => Err(wait_ms),
+        }
+    }
+
+    fn shard(&self, number: usize) -> MutexGuard<'_, Shard> {
+        self.shards[number % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn an_address_has_its_share_and_gets_it_back() {
+        let (gate, limits) = (Gate::default(), Limits { connections_per_address: 2, ..Limits::default() });
+        let first = gate.enter(at("10.0.0.1:1"), &limits).unwrap();
+        gate.enter(at("10.0.0.1:2"), &limits).unwrap();
+        assert_eq!(gate.enter(at("10.0.0.1:3"), &limits), None);
+        assert_eq!(gate.enter(at("[::ffff:10.0.0.1]:3"), &limits), None);
+        assert!(gate.enter(at("10.0.0.2:3"), &limits).is_some());
+        gate.leave(first);
+        assert!(gate.enter(at("10.0.0.1:4"), &limits).is_some());
+    }
+
+    #[test]
+    fn ipv6_counts_by_64_and_loopback_is_free_unless_asked() {
+        let limits = Limits { connections_per_address: 1, ..Limits::default() };
+        let gate = Gate::default();
+        assert!(gate.enter(at("[2001:db8::1]:1"), &limits).is_some());
+        assert_eq!(gate.enter(at("[2001:db8::2]:1"), &limits), None);
+        assert!(gate.enter(at("[2001:db8:0:1::2]:1"), &limits).is_some());
+        assert_eq!(gate.enter(at("127.0.0.1:1"), &limits), Some(Gate::FREE));
+        let counted = Limits { limit_loopback: 1, ..limits };
+        assert!(gate.enter(at("127.0.0.1:1"), &counted).is_some_and(|handle| handle != Gate::FREE));
+        assert_eq!(gate.enter(at("127.0.0.1:2"), &counted), None);
+    }
+
+    #[test]
+    fn logins_have_a_burst_and_then_a_rate() {
+        let limits =
+            Limits { logins_per_address_per_s: 10, logins_per_address_burst: 3, ..Limits::default() };
+        let gate = Gate::default();
+        let handle = gate.enter(at("10.0.0.1:1"), &limits).unwrap();
+        for _ in 0..3 {
+            assert_eq!(gate.login(handle, 5_000, &limits), Ok(()));
+        }
+        assert_eq!(gate.login(handle, 5_000, &limits), Err(100));
+        assert_eq!(gate.login(handle, 5_099, &limits), Err(1));
+        assert_eq!(gate.login(handle, 5_100, &limits), Ok(()));
+    }
+}

@@ -1,0 +1,298 @@
+//! The backend on epoll, through mio.
+
+use super::{Completion, Io, Sending, Socket, Sockets, Token, Wake};
+use crate::engine::outbox::Gather;
+use mio::{
+    Events, Interest, Poll, Waker,
+    net::{TcpListener, TcpStream},
+};
+use std::{
+    collections::{HashMap, VecDeque},
+    io::{self, IoSlice, Read, Write},
+    net::{Shutdown, SocketAddr},
+    num::NonZeroU32,
+    sync::Arc,
+    time::Duration,
+};
+
+/// Bytes that one receive may bring.
+const RECEIVE_BYTES: usize = 64 * 1_024;
+const EVENTS: usize = 1_024;
+/// Connections accepted in one turn.
+const ACCEPTS: usize = 64;
+const WAKER: mio::Token = mio::Token(usize::MAX);
+
+/// One epoll instance with its listeners, its waker and one receive buffer.
+pub struct Epoll {
+    poll: Poll,
+    events: Events,
+    waker: EpollWaker,
+    woken: bool,
+    listeners: Vec<Listener>,
+    accepting: bool,
+    accepts_left: usize,
+    buffer: Box<[u8]>,
+    /// Connections to read from, each once a turn.
+    readable: VecDeque<Readable>,
+    reads_left: usize,
+    writable: Vec<Token>,
+    /// What the kernel had no room for.
+    parked: HashMap<Token, Gather>,
+}
+
+struct Listener {
+    socket: TcpListener,
+    /// Edge-triggered: true until an accept said WouldBlock.
+    ready: bool,
+}
+
+struct Readable {
+    token: Token,
+    /// The peer has closed or reset: read to the end, since no further edge comes.
+    to_end: bool,
+}
+
+impl Socket for TcpStream {
+    fn local_addr(&self) -> Option<SocketAddr> {
+        TcpStream::local_addr(self).ok()
+    }
+}
+
+#[derive(Clone)]
+pub struct EpollWaker(Arc<Waker>);
+
+impl Wake for EpollWaker {
+    fn wake(&self) {
+        // It can fail only when the counter of the eventfd is full: then the reactor is being woken anyway.
+        let _ = self.0.wake();
+    }
+}
+
+impl Epoll {
+    /// Watches `listeners`, which must be bound, listening and non-blocking.
+    ///
+    /// # Errors
+    /// No epoll instance or eventfd can be had.
+    pub fn new(listeners: Vec<std::net::TcpListener>) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = EpollWaker(Arc::new(Waker::new(poll.registry(), WAKER)?));
+        let listeners = listeners
+            .into_iter()
+            .enumerate()
+            .map(|(index, listener)| {
+                let mut socket = TcpListener::from_std(listener);
+                poll.registry().register(&mut socket, listener_token(index), Interest::READABLE)?;
+                Ok(Listener { socket, ready: false })
+            })
+            .collect::<io::Result<_>>()?;
+        Ok(Self {
+            poll,
+            events: Events::with_capacity(EVENTS),
+            waker,
+            woken: false,
+            listeners,
+            accepting: true,
+            accepts_left: 0,
+            buffer: vec![0; RECEIVE_BYTES].into_boxed_slice(),
+            readable: VecDeque::new(),
+            reads_left: 0,
+            writable: Vec::new(),
+            parked: HashMap::new(),
+        })
+    }
+
+    fn has_work(&self) -> bool {
+        !self.readable.is_empty() || (self.accepting && self.listeners.iter().any(|listener| listener.ready))
+    }
+
+    fn accept(&mut self) -> Option<Completion<'static, TcpStream>> {
+        while self.accepting && self.accepts_left > 0 {
+            let index = self.listeners.iter().position(|listener| listener.ready)?;
+            match self.listeners[index].socket.accept() {
+                Ok((socket, peer)) => {
+                    self.accepts_left -= 1;
+                    return Some(Completion::Accepted { listener: index, socket, peer });
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => self.listeners[index].ready = false,
+                    // The peer has gone while it waited: the next one.
+                    io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::Interrupted => self.accepts_left -= 1,
+                    _ => {
+                        self.accepting = false;
+                        return Some(Completion::AcceptFailed(error));
+                    }
+                },
+            }
+        }
+        None
+    }
+}
+
+impl Io for Epoll {
+    type Socket = TcpStream;
+    type Waker = EpollWaker;
+
+    fn waker(&self) -> EpollWaker {
+        self.waker.clone()
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let timeout = if self.has_work() { Some(Duration::ZERO) } else { timeout };
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
+        for event in &self.events {
+            if event.token() == WAKER {
+                self.woken = true;
+            } else if let Some(token) = connection(event.token()) {
+                if event.is_writable() {
+                    self.writable.push(token);
+                }
+                let to_end = event.is_read_closed() || event.is_error();
+                if event.is_readable() || to_end {
+                    self.readable.push_back(Readable { token, to_end });
+                }
+            } else if let Some(listener) = self.listeners.get_mut(event.token().0) {
+                listener.ready = true;
+            }
+        }
+        self.reads_left = self.readable.len();
+        self.accepts_left = ACCEPTS;
+        Ok(())
+    }
+
+    #[inline]
+    fn next(&mut self, sockets: &mut impl Sockets<TcpStream>) -> Option<Completion<'_, TcpStream>> {
+        if self.woken {
+            self.woken = false;
+            return Some(Completion::Woken);
+        }
+        while let Some(token) = self.writable.pop() {
+            if let Some(socket) = sockets.socket(token)
+                && let Some(gather) = self.parked.remove(&token)
+            {
+                let result = write(socket, &gather);
+                if would_block(&result) {
+                    self.parked.insert(token, gather);
+                    continue;
+                }
+                return Some(Completion::Sent { token, gather, result });
+            }
+        }
+        while self.reads_left > 0 {
+            self.reads_left -= 1;
+            let Some(Readable { token, to_end }) = self.readable.pop_front() else { break };
+            let Some(socket) = sockets.receiving(token) else { continue };
+            match read(socket, &mut self.buffer) {
+                Ok(0) => return Some(Completion::Ended { token, result: Ok(()) }),
+                Ok(received) => {
+                    // A short read has emptied the socket, and what comes later comes with an edge.
+                    if to_end || received == self.buffer.len() {
+                        self.readable.push_back(Readable { token, to_end });
+                    }
+                    return Some(Completion::Received { token, bytes: &mut self.buffer[..received] });
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Some(Completion::Ended { token, result: Err(error) }),
+            }
+        }
+        self.accept()
+    }
+
+    fn open(&mut self, token: Token, socket: &mut TcpStream) -> io::Result<()> {
+        self.poll.registry().register(socket, mio_token(token), Interest::READABLE)
+    }
+
+    #[inline]
+    fn send(&mut self, token: Token, socket: &mut TcpStream, mut gather: Gather) -> Sending {
+        let sent = match write(socket, &gather) {
+            Ok(sent) if sent < gather.len() => sent,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            result => return Sending::Done(gather, result),
+        };
+        gather.advance(sent);
+        // Asking again sees room that came up in between, so no edge is lost.
+        let both = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().reregister(socket, mio_token(token), both) {
+            return Sending::Done(gather, Err(error));
+        }
+        gather.compact();
+        self.parked.insert(token, gather);
+        Sending::Pending(sent)
+    }
+
+    fn resume(&mut self, token: Token, _socket: &mut TcpStream) {
+        self.readable.push_back(Readable { token, to_end: true });
+    }
+
+    fn shutdown(&mut self, _token: Token, socket: &mut TcpStream) {
+        // The peer may have closed first; then there is nothing to do.
+        let _ = socket.shutdown(Shutdown::Write);
+    }
+
+    fn close(&mut self, token: Token, socket: TcpStream, reset: bool) {
+        self.parked.remove(&token);
+        if reset {
+            let _ = rustix::net::sockopt::set_socket_linger(&socket, Some(Duration::ZERO));
+        }
+        drop(socket);
+    }
+
+    fn accepting(&mut self, on: bool) {
+        if on && !self.accepting {
+            // The edge may have come and gone while nobody accepted.
+            self.listeners.iter_mut().for_each(|listener| listener.ready = true);
+        }
+        self.accepting = on;
+    }
+
+    fn stop_listening(&mut self) {
+        self.listeners.clear();
+    }
+}
+
+fn read(socket: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match socket.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+fn write(socket: &mut TcpStream, gather: &Gather) -> io::Result<usize> {
+    loop {
+        let result = match gather.as_slice() {
+            Some(bytes) => socket.write(bytes),
+            None => {
+                let mut slices = [IoSlice::new(&[]); Gather::SLICES];
+                let used = gather.slices(&mut slices);
+                socket.write_vectored(&slices[..used])
+            }
+        };
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+fn would_block(result: &io::Result<usize>) -> bool {
+    matches!(result, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
+/// Generations are never 0, so a number below 2^32 is free to name a listener.
+fn listener_token(index: usize) -> mio::Token {
+    mio::Token(index)
+}
+
+fn mio_token(token: Token) -> mio::Token {
+    mio::Token(token.number() as usize)
+}
+
+fn connection(token: mio::Token) -> Option<Token> {
+    Some(Token { index: token.0 as u32, generation: NonZeroU32::new((token.0 >> 32) as u32)? })
+}

@@ -1,0 +1,231 @@
+//! A backend without a kernel: connections are made, fed and read by the test or bench that holds it. Sends
+//! can be made to stall or to be taken in small pieces.
+
+use super::{Completion, Io, Sending, Socket, Sockets, Token, Wake};
+use crate::engine::outbox::Gather;
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+/// Number of a connection, in the order of [`Memory::connect`].
+pub type Number = u32;
+
+/// What the reactor holds of a connection.
+#[derive(Debug)]
+pub struct End {
+    pub number: Number,
+    local: Option<SocketAddr>,
+}
+
+impl Socket for End {
+    fn local_addr(&self) -> Option<SocketAddr> {
+        self.local
+    }
+}
+
+#[derive(Clone, Default)]
+pub struct Bell(Arc<AtomicBool>);
+
+impl Wake for Bell {
+    fn wake(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// The far side of one connection.
+#[derive(Default)]
+pub struct Peer {
+    /// What the server has sent.
+    pub got: Vec<u8>,
+    /// The server has shut its direction.
+    pub ended: bool,
+    /// The server has closed.
+    pub closed: bool,
+    /// How many bytes the server may still send; none: any number.
+    pub window: Option<usize>,
+    token: Option<Token>,
+    parked: Option<Gather>,
+}
+
+enum Input {
+    Connect(Number, SocketAddr),
+    Bytes(Number, Vec<u8>),
+    End(Number),
+}
+
+/// All connections of one reactor.
+#[derive(Default)]
+pub struct Memory {
+    pub peers: HashMap<Number, Peer>,
+    /// The address that peers are told to have connected to.
+    pub local: Option<SocketAddr>,
+    /// What is kept of the sent bytes: with false they are counted in [`Memory::sent_bytes`] and dropped.
+    pub discard: bool,
+    pub sent_bytes: u64,
+    pub sends: u64,
+    input: VecDeque<Input>,
+    lent: Vec<u8>,
+    spare: Vec<Vec<u8>>,
+    bell: Bell,
+    next: Number,
+    pub accepting: bool,
+    pub listening: bool,
+}
+
+impl Memory {
+    pub fn new() -> Self {
+        Self { accepting: true, listening: true, ..Self::default() }
+    }
+
+    /// A peer connects.
+    pub fn connect(&mut self, from: SocketAddr) -> Number {
+        let number = self.next;
+        self.next += 1;
+        self.peers.insert(number, Peer::default());
+        self.input.push_back(Input::Connect(number, from));
+        number
+    }
+
+    /// A peer's bytes arrive in one piece.
+    pub fn feed(&mut self, number: Number, bytes: &[u8]) {
+        let mut held = self.spare.pop().unwrap_or_default();
+        held.clear();
+        held.extend_from_slice(bytes);
+        self.input.push_back(Input::Bytes(number, held));
+    }
+
+    /// A peer ends its direction.
+    pub fn end(&mut self, number: Number) {
+        self.input.push_back(Input::End(number));
+    }
+
+    /// Takes what the server has sent to a peer.
+    pub fn take(&mut self, number: Number) -> Vec<u8> {
+        self.peers.get_mut(&number).map(|peer| std::mem::take(&mut peer.got)).unwrap_or_default()
+    }
+
+    fn unpark(&mut self) -> Option<Completion<'static, End>> {
+        for peer in self.peers.values_mut() {
+            if peer.window == Some(0) {
+                continue;
+            }
+            if let (Some(token), Some(gather)) = (peer.token, peer.parked.take()) {
+                let sent = accept(peer, &gather);
+                return Some(Completion::Sent { token, gather, result: Ok(sent) });
+            }
+        }
+        None
+    }
+}
+
+/// Takes what the window has room for.
+fn accept(peer: &mut Peer, gather: &Gather) -> usize {
+    let mut slices = [io::IoSlice::new(&[]); Gather::SLICES];
+    let used = gather.slices(&mut slices);
+    let mut sent = 0;
+    for slice in &slices[..used] {
+        let room = peer.window.unwrap_or(usize::MAX).min(slice.len());
+        peer.got.extend_from_slice(&slice[..room]);
+        peer.window = peer.window.map(|window| window - room);
+        sent += room;
+        if room < slice.len() {
+            break;
+        }
+    }
+    sent
+}
+
+impl Io for Memory {
+    type Socket = End;
+    type Waker = Bell;
+
+    fn waker(&self) -> Bell {
+        self.bell.clone()
+    }
+
+    fn wait(&mut self, _timeout: Option<Duration>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn next(&mut self, sockets: &mut impl Sockets<End>) -> Option<Completion<'_, End>> {
+        if self.bell.0.swap(false, Ordering::SeqCst) {
+            return Some(Completion::Woken);
+        }
+        if let Some(sent) = self.unpark() {
+            return Some(sent);
+        }
+        for _ in 0..self.input.len() {
+            match self.input.pop_front()? {
+                Input::Connect(number, peer) if self.accepting => {
+                    let socket = End { number, local: self.local };
+                    return Some(Completion::Accepted { listener: 0, socket, peer });
+                }
+                Input::Bytes(number, bytes) if self.peers.get(&number)?.token.is_some() => {
+                    let token = self.peers.get(&number)?.token?;
+                    if sockets.receiving(token).is_none() {
+                        self.input.push_back(Input::Bytes(number, bytes));
+                        continue;
+                    }
+                    self.spare.push(std::mem::replace(&mut self.lent, bytes));
+                    return Some(Completion::Received { token, bytes: &mut self.lent });
+                }
+                Input::End(number) if self.peers.get(&number)?.token.is_some() => {
+                    let token = self.peers.get(&number)?.token?;
+                    return Some(Completion::Ended { token, result: Ok(()) });
+                }
+                Input::Bytes(number, _) | Input::End(number) if self.peers.get(&number)?.closed => {}
+                waiting => self.input.push_back(waiting),
+            }
+        }
+        None
+    }
+
+    fn open(&mut self, token: Token, socket: &mut End) -> io::Result<()> {
+        self.peers.entry(socket.number).or_default().token = Some(token);
+        Ok(())
+    }
+
+    fn send(&mut self, _token: Token, socket: &mut End, mut gather: Gather) -> Sending {
+        self.sends += 1;
+        if self.discard {
+            let sent = gather.len();
+            self.sent_bytes += sent as u64;
+            return Sending::Done(gather, Ok(sent));
+        }
+        let peer = self.peers.entry(socket.number).or_default();
+        let sent = accept(peer, &gather);
+        if sent == gather.len() || sent > 0 && peer.window != Some(0) {
+            return Sending::Done(gather, Ok(sent));
+        }
+        gather.advance(sent);
+        gather.compact();
+        peer.parked = Some(gather);
+        Sending::Pending(sent)
+    }
+
+    fn resume(&mut self, _token: Token, _socket: &mut End) {}
+
+    fn shutdown(&mut self, _token: Token, socket: &mut End) {
+        self.peers.entry(socket.number).or_default().ended = true;
+    }
+
+    fn close(&mut self, _token: Token, socket: End, _reset: bool) {
+        let peer = self.peers.entry(socket.number).or_default();
+        (peer.closed, peer.token, peer.parked) = (true, None, None);
+    }
+
+    fn accepting(&mut self, on: bool) {
+        self.accepting = on;
+    }
+
+    fn stop_listening(&mut self) {
+        self.listening = false;
+    }
+}

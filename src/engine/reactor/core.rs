@@ -1,0 +1,414 @@
+//! What a reactor knows of its connections, and how their bytes leave and they end. The backend is only
+//! touched here to send and to close.
+
+use crate::engine::{
+    app::{App, Link, ready},
+    error::Close,
+    gate::Gate,
+    io::{Io, Sending, Socket, Token},
+    limits::Limits,
+    outbox::{Gather, Outbox},
+    slots::{ENDED, NO_TAIL, Slot, Slots, State},
+    timer::Wheel,
+    wire::{Opcode, Partial},
+};
+use slab::Slab;
+use std::{
+    collections::VecDeque,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+/// From our close frame, or a refusal, to the end of TCP: then the connection is reset.
+pub const CLOSE_MS: u64 = 2_000;
+
+/// What the operator sets, the same for all reactors.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub limits: Arc<Limits>,
+    /// A connection is looked at once in this time; `u64::MAX`: never.
+    pub heartbeat_ms: u64,
+    /// Connections this reactor takes; slots for them and [`super::RESERVE`] more are set aside at the start.
+    pub capacity: usize,
+}
+
+/// Counters of one reactor, from its start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stats {
+    pub accepted: u64,
+    pub accept_failures: u64,
+    /// Calls of the application that panicked.
+    pub panics: u64,
+}
+
+/// What an incomplete message, an incomplete head or held input keeps.
+#[derive(Default)]
+pub struct Tail {
+    pub partial: Option<Box<Partial>>,
+    /// Bytes as they came: of an upgrade head, or held until a later turn.
+    pub raw: Vec<u8>,
+}
+
+impl Tail {
+    pub fn bytes(&self) -> usize {
+        self.raw.capacity() + self.partial.as_ref().map_or(0, |partial| partial.bytes())
+    }
+}
+
+pub struct Core<S, C> {
+    pub settings: Settings,
+    pub gate: Arc<Gate>,
+    pub slots: Slots<S, C>,
+    pub wheel: Wheel,
+    pub outbox: Outbox,
+    pub tails: Slab<Tail>,
+    pub tail_bytes: u64,
+    /// Slots whose queue is to be flushed.
+    pub dirty: Vec<u32>,
+    /// Connections whose flush waits for the next turn's budget.
+    later: Vec<Token>,
+    /// Connections whose input waits for a budget, in order.
+    pub held: VecDeque<Token>,
+    /// Slots to be freed as soon as the backend is free; true: with a reset.
+    pub condemned: Vec<(u32, bool)>,
+    pub stats: Stats,
+    pub now_ms: u64,
+    pub seed: u64,
+    /// Set at the capacity, cleared under 90 % of it.
+    full: bool,
+}
+
+impl<S: Socket, C: Default> Core<S, C> {
+    pub fn new(settings: Settings, gate: Arc<Gate>, seed: u64) -> Self {
+        Self {
+            slots: Slots::with_capacity(settings.capacity + super::RESERVE),
+            settings,
+            gate,
+            wheel: Wheel::default(),
+            outbox: Outbox::default(),
+            tails: Slab::new(),
+            tail_bytes: 0,
+            dirty: Vec::new(),
+            later: Vec::new(),
+            held: VecDeque::new(),
+            condemned: Vec::new(),
+            stats: Stats::default(),
+            now_ms: 0,
+            seed,
+            full: false,
+        }
+    }
+
+    /// A new turn: what was put off comes first.
+    pub fn begin(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+        let later = std::mem::take(&mut self.later);
+        for token in &later {
+            if let Some(slot) = self.slots.get(*token) {
+                ready(&mut slot.queue, &mut self.outbox, &mut self.dirty, token.index);
+            }
+        }
+        self.later = later;
+        self.later.clear();
+    }
+
+    pub fn has_leftovers(&self) -> bool {
+        !self.later.is_empty() || !self.held.is_empty()
+    }
+
+    /// Whether new connections are refused: from the capacity on, until under 90 % of it.
+    pub fn is_full(&mut self) -> bool {
+        let (open, capacity) = (self.slots.len(), self.settings.capacity);
+        self.full = open >= capacity || (self.full && open >= capacity / 10 * 9);
+        self.full
+    }
+
+    /// Calls the application about an open connection; a panic or a wish to close is carried out.
+    pub fn call<A: App<Conn = C>>(
+        &mut self,
+        app: &mut A,
+        index: u32,
+        f: impl FnOnce(&mut A, &mut Link<'_, C>),
+    ) {
+        let Some(slot) = self.slots.at(index) else { return };
+        let mut link = link(
+            slot,
+            index,
+            self.now_ms,
+            &mut self.outbox,
+            &mut self.dirty,
+            &self.gate,
+            &self.settings.limits,
+        );
+        let done = guarded(&mut self.stats, || f(app, &mut link));
+        let closing = match done {
+            Some(()) => link.closing,
+            None => Some(Close::Internal),
+        };
+        if let Some(close) = closing {
+            self.fail(index, close);
+        }
+    }
+
+    /// A letter for everyone.
+    pub fn visited<A: App<Conn = C>>(&mut self, app: &mut A, index: u32, command: &A::Command) {
+        if self.slots.at(index).is_some_and(|slot| slot.state == State::Open) {
+            self.call(app, index, |app, link| app.visit(link, command));
+        }
+    }
+
+    /// The server is going away: a close frame to those who are open, the end to those who aren't yet.
+    pub fn sent_away(&mut self, index: u32, close: Close) {
+        match self.slots.at(index).map(|slot| slot.state) {
+            Some(State::Open) => self.fail(index, close),
+            Some(State::Upgrading) => self.condemn(index, false),
+            _ => {}
+        }
+    }
+
+    /// Closes an open connection for this reason.
+    pub fn fail(&mut self, index: u32, close: Close) {
+        let mut payload = [0; 125];
+        let phrase = close.phrase().as_bytes();
+        payload[..2].copy_from_slice(&close.code().to_be_bytes());
+        payload[2..2 + phrase.len()].copy_from_slice(phrase);
+        if close == Close::TooSlow
+            && let Some(slot) = self.slots.at(index)
+        {
+            // What it did not read is lost to it in any case; the close frame is to get through.
+            self.outbox.discard(slot.queue);
+        }
+        self.say_close(index, &payload[..2 + phrase.len()]);
+    }
+
+    /// Queues a close frame with this payload; the rest of the close follows by itself.
+    pub fn say_close(&mut self, index: u32, payload: &[u8]) {
+        let Some(slot) = self.slots.at(index) else { return };
+        if slot.state != State::Open {
+            return;
+        }
+        let queue = ready(&mut slot.queue, &mut self.outbox, &mut self.dirty, index);
+        self.outbox.push_frame(queue, Opcode::Close, payload);
+        self.start_closing(index);
+    }
+
+    /// What is queued is the last that this connection is told.
+    pub fn start_closing(&mut self, index: u32) {
+        let Some(slot) = self.slots.at(index) else { return };
+        slot.state = State::Closing;
+        let tail = std::mem::replace(&mut slot.tail, NO_TAIL);
+        self.drop_tail(tail);
+        self.wheel.arm(&mut self.slots, index, self.now_ms + CLOSE_MS);
+    }
+
+    /// The slot is freed as soon as the backend can be told.
+    pub fn condemn(&mut self, index: u32, reset: bool) {
+        self.condemned.push((index, reset));
+    }
+
+    /// The peer has ended its direction, or the connection is broken.
+    pub fn ended(&mut self, token: Token, result: io::Result<()>) {
+        let Some(slot) = self.slots.get(token) else { return };
+        if result.is_ok() && slot.state == State::Closing {
+            slot.flags |= ENDED;
+        } else {
+            self.condemn(token.index, false);
+        }
+    }
+
+    /// The backend has sent what it had kept.
+    pub fn sent<I: Io<Socket = S>>(
+        &mut self,
+        io: &mut I,
+        token: Token,
+        gather: Gather,
+        result: io::Result<usize>,
+    ) {
+        let Some(slot) = self.slots.get(token) else { return self.outbox.recycle(gather) };
+        let Ok(sent) = result else { return self.condemn(token.index, false) };
+        let Some(rest) = self.outbox.sent(slot.queue, gather, sent) else {
+            // The rest of the queue follows with this turn's flush.
+            ready(&mut slot.queue, &mut self.outbox, &mut self.dirty, token.index);
+            return;
+        };
+        self.submit(io, token.index, rest);
+    }
+
+    /// Flushes every queue that something was put in.
+    pub fn flush<I: Io<Socket = S>, A: App<Conn = C>>(&mut self, io: &mut I, app: &mut A) {
+        let mut next = 0;
+        while let Some(&index) = self.dirty.get(next) {
+            next += 1;
+            self.flush_one(io, app, index);
+        }
+        self.dirty.clear();
+        self.outbox.end_turn();
+        while self.outbox.bytes() + self.tail_bytes > self.settings.limits.reactor_queue_bytes {
+            if !self.relieve() {
+                break;
+            }
+        }
+    }
+
+    fn flush_one<I: Io<Socket = S>, A: App<Conn = C>>(&mut self, io: &mut I, app: &mut A, index: u32) {
+        loop {
+            let Some(slot) = self.slots.at(index) else { return };
+            let queue = slot.queue;
+            let conn = &mut slot.conn;
+            let stats = &mut self.stats;
+            let (mut broken, mut later) = (false, false);
+            let gather = self.outbox.gather(queue, |run, gather| {
+                match guarded(stats, || app.flush(conn, run, gather)) {
+                    Some(Ok(())) => {}
+                    Some(Err(_)) => later = true,
+                    None => broken = true,
+                }
+            });
+            if later {
+                self.later.push(Token { index, generation: slot.generation });
+            }
+            if broken {
+                self.outbox.discard(queue);
+                self.fail(index, Close::Internal);
+                // The list of dirty queues is being walked: it comes up again at its end.
+            }
+            let Some(gather) = gather else { break };
+            if !self.submit(io, index, gather) || later {
+                break;
+            }
+        }
+        self.after_flush(io, index);
+    }
+
+    /// Hands bytes to the backend; true when the kernel took them all at once.
+    fn submit<I: Io<Socket = S>>(&mut self, io: &mut I, index: u32, mut gather: Gather) -> bool {
+        let Some(slot) = self.slots.at(index) else { return false };
+        let token = Token { index, generation: slot.generation };
+        loop {
+            match io.send(token, &mut slot.socket, gather) {
+                Sending::Done(done, Ok(sent)) if sent > 0 => match self.outbox.sent(slot.queue, done, sent) {
+                    None => return true,
+                    Some(rest) => gather = rest,
+                },
+                Sending::Done(..) => {
+                    self.condemn(index, false);
+                    return false;
+                }
+                Sending::Pending(sent) => {
+                    self.outbox.taken(slot.queue, sent);
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// A queue that drained is forgotten; one that did not is held to its limits.
+    fn after_flush<I: Io<Socket = S>>(&mut self, io: &mut I, index: u32) {
+        let Some(slot) = self.slots.at(index) else { return };
+        let Some(queue) = self.outbox.get(slot.queue) else { return };
+        queue.dirty = false;
+        if queue.is_drained() {
+            self.outbox.close(slot.queue);
+            slot.queue = Outbox::NONE;
+            if slot.state == State::Closing {
+                if slot.flags & ENDED != 0 {
+                    return self.condemn(index, false);
+                }
+                let token = Token { index, generation: slot.generation };
+                io.shutdown(token, &mut slot.socket);
+                slot.state = State::Draining;
+            }
+            return;
+        }
+        let limits = &self.settings.limits;
+        let (bytes, since_ms) = (queue.bytes(), queue.soft_since_ms);
+        if bytes <= limits.queue_soft_bytes {
+            queue.soft_since_ms = u64::MAX;
+        } else if since_ms == u64::MAX {
+            queue.soft_since_ms = self.now_ms;
+            let deadline_ms = self.now_ms.saturating_add(limits.queue_soft_ms);
+            if slot.state == State::Open && deadline_ms < slot.timer.deadline_ms() {
+                self.wheel.arm(&mut self.slots, index, deadline_ms);
+            }
+        }
+        let Some(slot) = self.slots.at(index) else { return };
+        let queue = slot.queue;
+        if bytes > limits.queue_hard_bytes && slot.state == State::Open {
+            self.fail(index, Close::TooSlow);
+        }
+        self.outbox.settle(queue);
+    }
+
+    /// Over the reactor's bound: whoever has the longest queue is closed. False when there is nobody.
+    fn relieve(&mut self) -> bool {
+        let Some(queue) = self.outbox.largest() else { return false };
+        let Some(index) = self.slots.with_queue(queue) else { return false };
+        self.condemn(index, true);
+        self.outbox.discard(queue);
+        true
+    }
+
+    /// Frees the slots that were condemned.
+    pub fn bury<I: Io<Socket = S>, A: App<Conn = C>>(&mut self, io: &mut I, app: &mut A) {
+        while let Some((index, reset)) = self.condemned.pop() {
+            self.wheel_forget(index);
+            let Some(slot) = self.slots.remove(index) else { continue };
+            let token = Token { index, generation: slot.generation };
+            io.close(token, slot.socket, reset);
+            self.outbox.close(slot.queue);
+            self.drop_tail(slot.tail);
+            self.gate.leave(slot.address);
+            guarded(&mut self.stats, || app.closed(slot.conn, token.number()));
+        }
+    }
+
+    fn wheel_forget(&mut self, index: u32) {
+        if self.slots.at(index).is_some() {
+            self.wheel.disarm(&mut self.slots, index);
+        }
+    }
+
+    pub fn drop_tail(&mut self, tail: u32) {
+        if let Some(tail) = self.tails.try_remove(tail as usize) {
+            self.tail_bytes -= tail.bytes() as u64;
+        }
+    }
+}
+
+/// The application's view of a slot.
+pub fn link<'a, S: Socket, C>(
+    slot: &'a mut Slot<S, C>,
+    index: u32,
+    now_ms: u64,
+    outbox: &'a mut Outbox,
+    dirty: &'a mut Vec<u32>,
+    gate: &'a Gate,
+    limits: &'a Limits,
+) -> Link<'a, C> {
+    Link {
+        conn: &mut slot.conn,
+        now_ms,
+        token: Token { index, generation: slot.generation },
+        queue: &mut slot.queue,
+        outbox,
+        dirty,
+        socket: &slot.socket,
+        gate,
+        address: slot.address,
+        limits,
+        closing: None,
+    }
+}
+
+/// Runs a call of the application; a panic in it is counted and ends here.
+#[inline]
+pub fn guarded<R>(stats: &mut Stats, f: impl FnOnce() -> R) -> Option<R> {
+    match catch_unwind(AssertUnwindSafe(f)) {
+        Ok(done) => Some(done),
+        Err(_) => {
+            stats.panics += 1;
+            None
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What happens when a connection's timer fires: the heartbeat, and whatever has a deadline.
+
+use super::core::Core;
+use crate::engine::{
+    app::{App, ready},
+    error::{Close, Refusal},
+    io::{Socket, Token},
+    slots::{ALIVE, PINGED, State},
+    wire::Opcode,
+};
+
+impl<S: Socket, C: Default> Core<S, C> {
+    /// The timer of this slot, armed for `deadline_ms`, has fired. It is armed for the nearest of several
+    /// deadlines, one of which may have moved since: then nothing happens but that it is armed again.
+    pub fn fired<A: App<Conn = C>>(&mut self, app: &mut A, index: u32, deadline_ms: u64) {
+        let Some(slot) = self.slots.at(index) else { return };
+        let token = Token { index, generation: slot.generation };
+        match slot.state {
+            State::Upgrading => return self.refuse(index, Refusal::TooSlow),
+            State::Closing | State::Draining => return self.condemn(index, true),
+            State::Open => {}
+        }
+        if deadline_ms % self.settings.heartbeat_ms == self.phase_ms(token) {
+            self.look(token);
+        }
+        let (mut message_ms, mut soft_ms) = (u64::MAX, u64::MAX);
+        if let Some(slot) = self.slots.at(index) {
+            let limits = &self.settings.limits;
+            if let Some(partial) = self.tails.get(slot.tail as usize).and_then(|tail| tail.partial.as_ref()) {
+                message_ms = partial.started_ms().saturating_add(limits.message_ms);
+            }
+            if let Some(queue) = self.outbox.get(slot.queue) {
+                soft_ms = queue.soft_since_ms.saturating_add(limits.queue_soft_ms);
+            }
+        }
+        if message_ms <= self.now_ms {
+            self.fail(index, Close::MessageTooSlow);
+        } else if soft_ms <= self.now_ms {
+            self.fail(index, Close::TooSlow);
+        }
+        let Some(slot) = self.slots.at(index) else { return };
+        if slot.state == State::Open && app.deadline_ms(&slot.conn) <= self.now_ms {
+            self.call(app, index, |app, link| app.timer(link));
+        }
+        let next_ms = self.next_look_ms(token).min(message_ms).min(soft_ms);
+        let Some(slot) = self.slots.at(index) else { return };
+        if slot.state == State::Open {
+            let next_ms = next_ms.min(app.deadline_ms(&slot.conn));
+            self.wheel.arm(&mut self.slots, index, next_ms);
+        }
+    }
+
+    /// Once in a heartbeat: no frame since the last look, a ping; none since that either, the end.
+    fn look(&mut self, token: Token) {
+        let Some(slot) = self.slots.get(token) else { return };
+        if slot.flags & ALIVE != 0 {
+            slot.flags &= !(ALIVE | PINGED);
+        } else if slot.flags & PINGED != 0 {
+            self.fail(token.index, Close::HeartbeatMissed);
+        } else {
+            slot.flags |= PINGED;
+            let queue = ready(&mut slot.queue, &mut self.outbox, &mut self.dirty, token.index);
+            self.outbox.push_frame(queue, Opcode::Ping, &[]);
+        }
+    }
+
+    /// The first look after now; `u64::MAX` without a heartbeat.
+    pub fn next_look_ms(&self, token: Token) -> u64 {
+        let beat_ms = self.settings.heartbeat_ms;
+        if beat_ms == u64::MAX {
+            return u64::MAX;
+        }
+        let next = self.now_ms + 1;
+        next + (self.phase_ms(token) + beat_ms - next % beat_ms) % beat_ms
+    }
+
+    /// The connection's own place in the heartbeat, the same for its whole life.
+    fn phase_ms(&self, token: Token) -> u64 {
+        // The finaliser of SplitMix64: neighbours end up far apart.
+        let mut x = token.number().wrapping_add(self.seed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (x ^ (x >> 31)) % self.settings.heartbeat_ms
+    }
+}

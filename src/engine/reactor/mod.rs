@@ -1,0 +1,295 @@
+//! One core's server: `turn` takes what the backend has completed, lets the application answer, and sends
+//! each connection's answers with one write. It owns no thread, no loop and no clock.
+
+mod core;
+mod look;
+mod receive;
+
+pub use self::core::{Settings, Stats};
+
+use self::core::{Core, guarded};
+use super::{
+    app::{App, Reach},
+    error::Close,
+    gate::Gate,
+    inbox::Inbox,
+    io::{Completion, Io},
+    slots::{HELD, REFUSE_ADDRESS, REFUSE_FULL, State},
+};
+use std::{collections::VecDeque, io, net::SocketAddr, sync::Arc, time::Duration};
+
+/// Letters that may wait for a reactor.
+const INBOX: usize = 4_096;
+/// Connections that a letter for everyone reaches in one turn.
+const VISITS: u32 = 1_024;
+/// Queues that wait before they are flushed within a turn.
+const DIRTY: usize = 128;
+/// Bytes of the turn's arena that may wait before a flush within a turn.
+const ARENA_BYTES: usize = 256 * 1_024;
+/// Connections beyond the capacity that are taken only to be told that there is no room.
+pub const RESERVE: usize = 48;
+/// How long accepting rests after it failed, unless a connection ends before.
+const ACCEPT_REST_MS: u64 = 100;
+
+/// What other threads can tell a reactor.
+pub enum Letter<C> {
+    /// For the application.
+    Command(C),
+    /// New limits and heartbeat, for connections old and new.
+    Settings(Settings),
+    /// Stop listening, close everybody with 1001, and be done when all are gone.
+    Drain,
+}
+
+/// The letterbox of a reactor on this backend with this application.
+pub type Mailbox<I, A> = Inbox<Letter<<A as App>::Command>, <I as Io>::Waker>;
+
+/// One core's reactor.
+pub struct Reactor<I: Io, A: App> {
+    io: I,
+    app: A,
+    core: Core<I::Socket, A::Conn>,
+    inbox: Arc<Mailbox<I, A>>,
+    letters: Vec<Letter<A::Command>>,
+    visits: VecDeque<Visit<A::Command>>,
+    /// Until then nothing is accepted; `u64::MAX` while accepting goes on.
+    accept_again_ms: u64,
+    draining: bool,
+}
+
+/// A letter on its way to every connection; it has come to those below `next`.
+struct Visit<C> {
+    what: Errand<C>,
+    next: u32,
+}
+
+enum Errand<C> {
+    Command(C),
+    Close(Close),
+}
+
+impl<I: Io, A: App> Reactor<I, A> {
+    /// A reactor that accepts from the backend's listeners. `seed` spreads the heartbeats.
+    pub fn new(io: I, app: A, settings: Settings, gate: Arc<Gate>, seed: u64) -> Self {
+        let inbox = Arc::new(Inbox::new(io.waker(), INBOX));
+        Self {
+            core: Core::new(settings, gate, seed),
+            inbox,
+            letters: Vec::new(),
+            visits: VecDeque::new(),
+            accept_again_ms: u64::MAX,
+            draining: false,
+            io,
+            app,
+        }
+    }
+
+    pub fn inbox(&self) -> Arc<Mailbox<I, A>> {
+        self.inbox.clone()
+    }
+
+    /// Sleeps until there is something to do.
+    ///
+    /// # Errors
+    /// The backend is broken.
+    pub fn wait(&mut self, now_ms: u64) -> io::Result<()> {
+        let at = self.wakes_ms();
+        let timeout = (at != u64::MAX).then(|| Duration::from_millis(at.saturating_sub(now_ms)));
+        self.io.wait(timeout)
+    }
+
+    /// When the next turn is due if nothing comes before; `u64::MAX`: never.
+    pub fn wakes_ms(&self) -> u64 {
+        if self.core.has_leftovers() || !self.visits.is_empty() {
+            return 0;
+        }
+        self.core.wheel.next_ms().unwrap_or(u64::MAX).min(self.accept_again_ms)
+    }
+
+    /// Does all there is to do at `now_ms` (milliseconds since the reactor started).
+    pub fn turn(&mut self, now_ms: u64) {
+        self.core.begin(now_ms);
+        self.app.turn(now_ms);
+        self.take_up_held();
+        loop {
+            match self.io.next(&mut self.core.slots) {
+                None => break,
+                Some(Completion::Received { token, bytes }) => {
+                    self.core.received(&mut self.app, token, bytes);
+                }
+                Some(Completion::Ended { token, result }) => self.core.ended(token, result),
+                Some(Completion::Sent { token, gather, result }) => {
+                    self.core.sent(&mut self.io, token, gather, result);
+                }
+                Some(Completion::Accepted { socket, peer, .. }) => self.accept(socket, peer),
+                Some(Completion::AcceptFailed(error)) => {
+                    self.core.stats.accept_failures += 1;
+                    tracing::warn!(%error, "cannot accept; trying again as soon as there may be room");
+                    self.rest_accepting();
+                }
+                Some(Completion::Woken) => self.read_letters(),
+            }
+            self.settle(false);
+        }
+        while let Some((index, deadline_ms)) = self.core.wheel.pop(&mut self.core.slots, now_ms) {
+            self.core.fired(&mut self.app, index, deadline_ms);
+            self.settle(false);
+        }
+        self.visit();
+        self.settle(true);
+        if self.accept_again_ms <= now_ms {
+            self.try_accepting();
+        }
+    }
+
+    /// Whether it was told to drain and the last connection has gone.
+    pub fn is_drained(&self) -> bool {
+        self.draining && self.core.slots.is_empty()
+    }
+
+    pub fn connections(&self) -> usize {
+        self.core.slots.len()
+    }
+
+    pub fn stats(&self) -> &Stats {
+        &self.core.stats
+    }
+
+    /// What the connections hold beyond their slots.
+    pub fn holdings(&self) -> Holdings {
+        Holdings {
+            queues: self.core.outbox.queues(),
+            queue_bytes: self.core.outbox.bytes(),
+            tails: self.core.tails.len(),
+            tail_bytes: self.core.tail_bytes,
+        }
+    }
+
+    pub fn app(&self) -> &A {
+        &self.app
+    }
+
+    pub fn io(&mut self) -> &mut I {
+        &mut self.io
+    }
+
+    fn accept(&mut self, socket: I::Socket, peer: SocketAddr) {
+        let core = &mut self.core;
+        core.stats.accepted += 1;
+        let (address, refuse) = match core.gate.enter(peer, &core.settings.limits) {
+            Some(address) => (address, if core.is_full() { REFUSE_FULL } else { 0 }),
+            None => (Gate::FREE, REFUSE_ADDRESS),
+        };
+        let token = core.slots.insert(socket, address, refuse);
+        let Some(slot) = core.slots.at(token.index) else { return };
+        if self.io.open(token, &mut slot.socket).is_err() {
+            core.condemn(token.index, false);
+            return;
+        }
+        let deadline_ms = core.now_ms.saturating_add(core.settings.limits.upgrade_ms);
+        core.wheel.arm(&mut core.slots, token.index, deadline_ms);
+        if core.slots.len() >= core.settings.capacity + RESERVE {
+            self.rest_accepting();
+        }
+    }
+
+    /// Leaves new connections in the listeners' queues until a connection ends, or for a moment.
+    fn rest_accepting(&mut self) {
+        self.io.accepting(false);
+        self.accept_again_ms = self.core.now_ms + ACCEPT_REST_MS;
+    }
+
+    fn try_accepting(&mut self) {
+        if self.core.slots.len() < self.core.settings.capacity + RESERVE {
+            self.accept_again_ms = u64::MAX;
+            self.io.accepting(true);
+        } else {
+            self.accept_again_ms = self.core.now_ms + ACCEPT_REST_MS;
+        }
+    }
+
+    /// Flushes when enough waits (or `all`), and buries the dead.
+    #[inline]
+    fn settle(&mut self, all: bool) {
+        let core = &mut self.core;
+        if all || core.dirty.len() >= DIRTY || core.outbox.arena_bytes() >= ARENA_BYTES {
+            core.flush(&mut self.io, &mut self.app);
+        }
+        if !core.condemned.is_empty() {
+            core.bury(&mut self.io, &mut self.app);
+            if self.accept_again_ms != u64::MAX {
+                self.try_accepting();
+            }
+        }
+    }
+
+    /// Connections that had to wait for a budget go on, in order, while it lasts.
+    fn take_up_held(&mut self) {
+        for _ in 0..self.core.held.len() {
+            let Some(token) = self.core.held.pop_front() else { break };
+            let Some(slot) = self.core.slots.get(token) else { continue };
+            if slot.state == State::Open && self.app.holds(&slot.conn) {
+                self.core.held.push_front(token);
+                break;
+            }
+            slot.flags &= !HELD;
+            self.core.take_up(&mut self.app, token);
+            if let Some(slot) = self.core.slots.get(token)
+                && slot.flags & HELD == 0
+            {
+                self.io.resume(token, &mut slot.socket);
+            }
+            self.settle(false);
+        }
+    }
+
+    fn read_letters(&mut self) {
+        let mut letters = std::mem::take(&mut self.letters);
+        self.inbox.take(&mut letters);
+        for letter in letters.drain(..) {
+            match letter {
+                Letter::Command(command) => {
+                    if guarded(&mut self.core.stats, || self.app.command(&command)) == Some(Reach::Everyone) {
+                        self.visits.push_back(Visit { what: Errand::Command(command), next: 0 });
+                    }
+                }
+                Letter::Settings(settings) => self.core.settings = settings,
+                Letter::Drain => {
+                    self.draining = true;
+                    self.io.stop_listening();
+                    self.accept_again_ms = u64::MAX;
+                    self.visits.push_back(Visit { what: Errand::Close(Close::GoingAway), next: 0 });
+                }
+            }
+        }
+        self.letters = letters;
+    }
+
+    /// Brings the first letter for everyone to some more connections. One letter after the other, so that
+    /// each connection gets them in order.
+    fn visit(&mut self) {
+        let Some(mut visit) = self.visits.pop_front() else { return };
+        let end = self.core.slots.end();
+        let until = end.min(visit.next + VISITS);
+        for index in visit.next..until {
+            match &visit.what {
+                Errand::Command(command) => self.core.visited(&mut self.app, index, command),
+                Errand::Close(close) => self.core.sent_away(index, *close),
+            }
+            self.settle(false);
+        }
+        visit.next = until;
+        if until < end {
+            self.visits.push_front(visit);
+        }
+    }
+}
+
+/// What connections hold beyond their slots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holdings {
+    pub queues: usize,
+    pub queue_bytes: u64,
+    pub tails: usize,
+    pub tail_bytes: u64,
+}

@@ -1,0 +1,238 @@
+//! What happens to received bytes: an upgrade request first, messages from then on.
+
+use super::core::{Core, Tail, guarded, link};
+use crate::engine::{
+    app::{Accept, App, ready},
+    error::{Close, Refusal},
+    io::{Socket, Token},
+    limits::Limits,
+    outbox::Outbox,
+    slots::{ALIVE, HELD, NO_TAIL, PINGED, REFUSE_ADDRESS, REFUSE_FULL, State},
+    wire::{Opcode, Reader, Received, upgrade},
+};
+
+/// Why the loop over a connection's messages ended.
+enum Ends {
+    /// The input is used up.
+    Input,
+    /// The rest waits for a later turn.
+    Held,
+    Close(Close),
+    /// The peer's close frame, with its code if it has one.
+    Closed(Option<u16>),
+}
+
+impl<S: Socket, C: Default> Core<S, C> {
+    /// Bytes have come for this connection.
+    #[inline]
+    pub fn received<A: App<Conn = C>>(&mut self, app: &mut A, token: Token, bytes: &mut [u8]) {
+        let Some(slot) = self.slots.get(token) else { return };
+        match slot.state {
+            State::Open => self.messages(app, token, bytes),
+            State::Upgrading => self.head(app, token, bytes),
+            // After the close nothing counts (RFC 6455 section 1.4); the close timer ends it.
+            State::Closing | State::Draining => {}
+        }
+    }
+
+    /// Input that was held goes on.
+    pub fn take_up<A: App<Conn = C>>(&mut self, app: &mut A, token: Token) {
+        let Some(slot) = self.slots.get(token) else { return };
+        if slot.state != State::Open {
+            return;
+        }
+        let Some(tail) = self.tails.get_mut(slot.tail as usize) else { return };
+        self.tail_bytes -= tail.raw.capacity() as u64;
+        let mut raw = std::mem::take(&mut tail.raw);
+        self.messages(app, token, &mut raw);
+    }
+
+    fn messages<A: App<Conn = C>>(&mut self, app: &mut A, token: Token, bytes: &mut [u8]) {
+        let index = token.index;
+        let Some(slot) = self.slots.get(token) else { return };
+        let mut partial = None;
+        let had_tail = slot.tail != NO_TAIL;
+        if had_tail && let Some(tail) = self.tails.get_mut(slot.tail as usize) {
+            partial = tail.partial.take();
+            self.tail_bytes -= partial.as_ref().map_or(0, |partial| partial.bytes()) as u64;
+        }
+        let limits = &*self.settings.limits;
+        let mut reader = Reader::new(bytes, &mut partial, limits, self.now_ms);
+        let mut frames = false;
+        let ends = loop {
+            if app.holds(&slot.conn) && !reader.rest().is_empty() {
+                break Ends::Held;
+            }
+            match reader.next() {
+                Ok(Some(Received::Message { kind, payload })) => {
+                    frames = true;
+                    let mut link =
+                        link(slot, index, self.now_ms, &mut self.outbox, &mut self.dirty, &self.gate, limits);
+                    let done = guarded(&mut self.stats, || app.received(&mut link, kind, payload));
+                    match (done, link.closing) {
+                        (Some(()), None) => {}
+                        (Some(()), Some(close)) => break Ends::Close(close),
+                        (None, _) => break Ends::Close(Close::Internal),
+                    }
+                }
+                Ok(Some(Received::Ping(payload))) => {
+                    frames = true;
+                    if !pay_for_control(&mut slot.controls_until_ms, self.now_ms, limits) {
+                        break Ends::Close(Close::TooManyControls);
+                    }
+                    let queue = ready(&mut slot.queue, &mut self.outbox, &mut self.dirty, index);
+                    self.outbox.push_frame(queue, Opcode::Pong, payload);
+                }
+                Ok(Some(Received::Pong(_))) => {
+                    frames = true;
+                    // The answer to our ping is free; one that nobody asked for is not.
+                    if slot.flags & PINGED != 0 {
+                        slot.flags &= !PINGED;
+                    } else if !pay_for_control(&mut slot.controls_until_ms, self.now_ms, limits) {
+                        break Ends::Close(Close::TooManyControls);
+                    }
+                }
+                Ok(Some(Received::Close(code))) => break Ends::Closed(code),
+                Ok(None) => break Ends::Input,
+                Err(close) => break Ends::Close(close),
+            }
+        };
+        if frames {
+            slot.flags |= ALIVE;
+        }
+        let rest = if matches!(ends, Ends::Held) { reader.rest().to_vec() } else { Vec::new() };
+        if partial.is_some() || !rest.is_empty() {
+            let tail = Tail { partial, raw: rest };
+            self.tail_bytes += tail.bytes() as u64;
+            let started_ms = tail.partial.as_ref().map(|partial| partial.started_ms());
+            match self.tails.get_mut(slot.tail as usize) {
+                Some(kept) => *kept = tail,
+                None => slot.tail = self.tails.insert(tail) as u32,
+            }
+            let deadline_ms = started_ms.map_or(u64::MAX, |at| at.saturating_add(limits.message_ms));
+            if deadline_ms < slot.timer.deadline_ms() {
+                self.wheel.arm(&mut self.slots, index, deadline_ms);
+            }
+        } else if had_tail {
+            let tail = std::mem::replace(&mut slot.tail, NO_TAIL);
+            self.drop_tail(tail);
+        }
+        match ends {
+            Ends::Input => self.rearm(app, index),
+            Ends::Held => {
+                if let Some(slot) = self.slots.at(index) {
+                    slot.flags |= HELD | ALIVE;
+                    self.held.push_back(token);
+                }
+            }
+            Ends::Close(close) => self.fail(index, close),
+            Ends::Closed(code) => {
+                let code = code.map(u16::to_be_bytes);
+                self.say_close(index, code.as_ref().map_or(&[], |code| &code[..]));
+            }
+        }
+    }
+
+    /// The application's deadline may have come nearer.
+    #[inline]
+    fn rearm<A: App<Conn = C>>(&mut self, app: &A, index: u32) {
+        let Some(slot) = self.slots.at(index) else { return };
+        let deadline_ms = app.deadline_ms(&slot.conn);
+        if deadline_ms < slot.timer.deadline_ms() {
+            self.wheel.arm(&mut self.slots, index, deadline_ms);
+        }
+    }
+
+    /// Bytes of an upgrade request. A head that comes in one piece is not copied.
+    fn head<A: App<Conn = C>>(&mut self, app: &mut A, token: Token, bytes: &mut [u8]) {
+        let Some(slot) = self.slots.get(token) else { return };
+        let most = self.settings.limits.head_bytes as usize;
+        if slot.tail == NO_TAIL {
+            match upgrade::find_end(bytes, 0) {
+                Some(end) if end <= most => return self.upgrade(app, token, bytes, end),
+                None if bytes.len() <= most => {
+                    let tail = Tail { partial: None, raw: bytes.to_vec() };
+                    self.tail_bytes += tail.bytes() as u64;
+                    slot.tail = self.tails.insert(tail) as u32;
+                }
+                _ => self.refuse(token.index, Refusal::HeadTooLarge),
+            }
+            return;
+        }
+        let Some(tail) = self.tails.get_mut(slot.tail as usize) else { return };
+        let (held, searched) = (tail.raw.capacity() as u64, tail.raw.len());
+        // One byte more than the limit tells that it is passed; frames behind the head may be longer.
+        tail.raw.extend_from_slice(bytes);
+        self.tail_bytes = self.tail_bytes - held + tail.raw.capacity() as u64;
+        match upgrade::find_end(&tail.raw, searched) {
+            Some(end) if end <= most => {
+                let tail = std::mem::replace(&mut slot.tail, NO_TAIL);
+                let Some(Tail { mut raw, .. }) = self.tails.try_remove(tail as usize) else { return };
+                self.tail_bytes -= raw.capacity() as u64;
+                self.upgrade(app, token, &mut raw, end);
+            }
+            None if tail.raw.len() <= most => {}
+            _ => self.refuse(token.index, Refusal::HeadTooLarge),
+        }
+    }
+
+    fn upgrade<A: App<Conn = C>>(&mut self, app: &mut A, token: Token, bytes: &mut [u8], end: usize) {
+        let index = token.index;
+        let Some(slot) = self.slots.get(token) else { return };
+        let (head, rest) = bytes.split_at_mut(end);
+        let request = match upgrade::parse(head, &self.settings.limits) {
+            Ok(request) => request,
+            Err(refusal) => return self.refuse(index, refusal),
+        };
+        if slot.flags & (REFUSE_FULL | REFUSE_ADDRESS) != 0 {
+            let address = slot.flags & REFUSE_ADDRESS != 0;
+            return self.refuse(index, if address { Refusal::AddressFull } else { Refusal::Full });
+        }
+        let accept = guarded(&mut self.stats, || app.upgrade(&request));
+        let Accept { conn, subprotocol } = match accept.unwrap_or(Err(Refusal::Broken)) {
+            Ok(accept) => accept,
+            Err(refusal) => return self.refuse(index, refusal),
+        };
+        slot.conn = conn;
+        slot.state = State::Open;
+        slot.flags |= ALIVE;
+        let queue = ready(&mut slot.queue, &mut self.outbox, &mut self.dirty, index);
+        self.outbox.push_raw(queue, |response| upgrade::accept(response, request.key, subprotocol));
+        let deadline_ms = self.next_look_ms(token).min(self.app_deadline_ms(app, index));
+        self.wheel.arm(&mut self.slots, index, deadline_ms);
+        self.call(app, index, |app, link| app.opened(link));
+        if !rest.is_empty() {
+            self.received(app, token, rest);
+        }
+    }
+
+    fn app_deadline_ms<A: App<Conn = C>>(&mut self, app: &A, index: u32) -> u64 {
+        self.slots.at(index).map_or(u64::MAX, |slot| app.deadline_ms(&slot.conn))
+    }
+
+    /// Answers an upgrade request with a refusal, and ends.
+    pub fn refuse(&mut self, index: u32, refusal: Refusal) {
+        let Some(slot) = self.slots.at(index) else { return };
+        debug_assert!(slot.queue == Outbox::NONE);
+        let queue = ready(&mut slot.queue, &mut self.outbox, &mut self.dirty, index);
+        self.outbox.push_raw(queue, |response| upgrade::refuse(response, refusal));
+        self.start_closing(index);
+    }
+}
+
+/// Takes one control frame from the connection's allowance (a leaky bucket); false when it is empty.
+fn pay_for_control(until_ms: &mut u32, now_ms: u64, limits: &Limits) -> bool {
+    if limits.control_per_s == u32::MAX {
+        return true;
+    }
+    let now = now_ms as u32;
+    let each_ms = 1_000 / limits.control_per_s.clamp(1, 1_000);
+    let burst_ms = each_ms.saturating_mul(limits.control_burst).min(u32::MAX / 4);
+    let mut ahead = until_ms.wrapping_sub(now);
+    if ahead > burst_ms {
+        // Long ago, seen through the wrap.
+        ahead = 0;
+    }
+    *until_ms = now.wrapping_add(ahead + each_ms);
+    ahead + each_ms <= burst_ms
+}

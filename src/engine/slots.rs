@@ -1,0 +1,159 @@
+//! The connections of one reactor: a slab of slots, each with a generation.
+
+use super::{
+    io::{Sockets, Token},
+    outbox::Outbox,
+    timer::{Link, Links},
+};
+use slab::Slab;
+use std::num::NonZeroU32;
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The upgrade request is not complete.
+    Upgrading,
+    Open,
+    /// A close frame or an HTTP refusal is queued; what the peer sends is dropped.
+    Closing,
+    /// All is sent and our direction shut: waiting for the peer's end.
+    Draining,
+}
+
+/// What a connection always has. What only some need lives in side slabs behind 4-byte handles.
+#[derive(Debug)]
+pub struct Slot<S, C> {
+    pub generation: NonZeroU32,
+    pub socket: S,
+    pub timer: Link,
+    /// Handle of its queue in the outbox, or [`Outbox::NONE`].
+    pub queue: u32,
+    /// Handle of its [`Tail`](super::reactor) or [`NO_TAIL`].
+    pub tail: u32,
+    /// Handle in the gate.
+    pub address: u32,
+    /// Until when its control frames are paid for (GCRA), in wrapping milliseconds.
+    pub controls_until_ms: u32,
+    pub state: State,
+    pub flags: u8,
+    pub conn: C,
+}
+
+pub const NO_TAIL: u32 = u32::MAX;
+
+/// A frame came since the last look.
+pub const ALIVE: u8 = 1;
+/// A ping went out at the last look.
+pub const PINGED: u8 = 2;
+/// Refuse the upgrade: no room.
+pub const REFUSE_FULL: u8 = 4;
+/// Refuse the upgrade: this address has its share.
+pub const REFUSE_ADDRESS: u8 = 8;
+/// It waits in the list of held connections, and nothing is read from it.
+pub const HELD: u8 = 16;
+/// The peer has sent its end.
+pub const ENDED: u8 = 32;
+
+/// All slots of a reactor.
+pub struct Slots<S, C> {
+    slab: Slab<Slot<S, C>>,
+    generation: NonZeroU32,
+    /// Completions for connections that were gone already.
+    pub stale: u64,
+}
+
+impl<S, C: Default> Slots<S, C> {
+    /// Room for `capacity` connections: address space, which becomes memory only as it is used.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self { slab: Slab::with_capacity(capacity), generation: NonZeroU32::MIN, stale: 0 }
+    }
+
+    /// Puts a new connection into the first free slot.
+    pub fn insert(&mut self, socket: S, address: u32, flags: u8) -> Token {
+        // Stamped from one counter: a slot that is used again can't repeat a generation soon.
+        self.generation = self.generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
+        let generation = self.generation;
+        let index = self.slab.insert(Slot {
+            generation,
+            socket,
+            timer: Link::default(),
+            queue: Outbox::NONE,
+            tail: NO_TAIL,
+            address,
+            controls_until_ms: 0,
+            state: State::Upgrading,
+            flags,
+            conn: C::default(),
+        }) as u32;
+        Token { index, generation }
+    }
+
+    pub fn remove(&mut self, index: u32) -> Option<Slot<S, C>> {
+        self.slab.try_remove(index as usize)
+    }
+
+    /// The slot of a connection that is still there.
+    pub fn get(&mut self, token: Token) -> Option<&mut Slot<S, C>> {
+        match self.slab.get_mut(token.index as usize) {
+            Some(slot) if slot.generation == token.generation => Some(slot),
+            _ => {
+                self.stale += 1;
+                None
+            }
+        }
+    }
+
+    pub fn at(&mut self, index: u32) -> Option<&mut Slot<S, C>> {
+        self.slab.get_mut(index as usize)
+    }
+
+    pub fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.slab.is_empty()
+    }
+
+    /// The connection that has this queue: a search, for when memory is short.
+    pub fn with_queue(&self, queue: u32) -> Option<u32> {
+        self.slab.iter().find(|(_, slot)| slot.queue == queue).map(|(index, _)| index as u32)
+    }
+
+    /// One more than the highest index ever used.
+    pub fn end(&self) -> u32 {
+        self.slab.iter().next_back().map_or(0, |(index, _)| index as u32 + 1)
+    }
+}
+
+impl<S, C> Links for Slots<S, C> {
+    fn link(&mut self, index: u32) -> &mut Link {
+        &mut self.slab[index as usize].timer
+    }
+}
+
+impl<S, C: Default> Sockets<S> for Slots<S, C> {
+    fn receiving(&mut self, token: Token) -> Option<&mut S> {
+        self.get(token).filter(|slot| slot.flags & HELD == 0).map(|slot| &mut slot.socket)
+    }
+
+    fn socket(&mut self, token: Token) -> Option<&mut S> {
+        self.get(token).map(|slot| &mut slot.socket)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_outlives_its_connection_harmlessly() {
+        let mut slots: Slots<u32, ()> = Slots::with_capacity(4);
+        let old = slots.insert(7, 0, 0);
+        slots.remove(old.index);
+        let new = slots.insert(8, 0, 0);
+        assert_eq!(old.index, new.index);
+        assert!(slots.get(old).is_none());
+        assert_eq!((slots.get(new).map(|slot| slot.socket), slots.stale), (Some(8), 1));
+    }
+}
