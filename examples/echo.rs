@@ -1,0 +1,65 @@
+//! A complete echo server on the engine: `cargo run --release --example echo -- --listen 127.0.0.1:9001`.
+
+use clap::Parser;
+use mida::{
+    engine::{
+        app::{Accept, App, Link},
+        error::Refusal,
+        limits::Limits,
+        reactor::Settings,
+        wire::{Kind, Opcode, upgrade::Request},
+    },
+    server::{self, Plan, cores, files},
+};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
+
+struct Echo;
+
+impl App for Echo {
+    type Conn = ();
+    type Command = ();
+
+    fn upgrade(&mut self, _request: &Request<'_>) -> Result<Accept<()>, Refusal> {
+        Ok(Accept { conn: (), subprotocol: None })
+    }
+
+    #[inline]
+    fn received(&mut self, link: &mut Link<'_, ()>, kind: Kind, payload: &mut [u8]) {
+        link.frame(if kind == Kind::Text { Opcode::Text } else { Opcode::Binary }, payload);
+    }
+}
+
+#[derive(Parser)]
+struct Flags {
+    /// Where to listen; port 0 picks one
+    #[arg(long, default_value = "127.0.0.1:9001")]
+    listen: Vec<SocketAddr>,
+    /// Processors to run on, like 0,2-3
+    #[arg(long)]
+    cores: Option<String>,
+    /// A limit, like message_bytes=1000000
+    #[arg(long, value_name = "NAME=VALUE")]
+    limit: Vec<String>,
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let flags = Flags::parse();
+    let mut limits = Limits::default();
+    for limit in &flags.limit {
+        let (name, value) = limit.split_once('=').ok_or("a limit is NAME=VALUE")?;
+        limits.set(name, value.parse()?)?;
+    }
+    let allowed = cores::allowed()?;
+    let cores = flags.cores.map_or(Ok(allowed.clone()), |list| cores::parse(&list, &allowed))?;
+    let capacity = files::capacity(files::raise_limit(), cores.len());
+    let settings = Settings { limits: Arc::new(limits), heartbeat_ms: 30_000, capacity };
+    let running =
+        server::start(&Plan { listen: flags.listen, cores, settings }, Instant::now(), |_, _| Echo)?;
+    for address in running.addresses() {
+        println!("listening on ws://{address}");
+    }
+    while !running.is_finished() {
+        std::thread::park();
+    }
+    Ok(())
+}
