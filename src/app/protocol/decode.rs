@@ -1,0 +1,344 @@
+//! A text from a client to its messages (PROTOCOL.md sections 2 and 3).
+//!
+//! simd-json refuses what RFC 8259 refuses, and lone surrogate escapes and too deep nesting besides; it
+//! does not recurse. The tests hold it to that. It also refuses numbers that an f64 cannot hold, which are
+//! JSON: `number` makes up for that.
+
+use std::mem;
+
+use simd_json::{Buffers, ErrorType, INPUT_PADDING, Node, StaticNode, Tape, fill_tape_padded};
+
+use super::event::{
+    AUTH, Auth, BIO_CHARS, DISPLAY_NAME_CHARS, ErrorCode, Event, ID_BYTES, METADATA, Method, SOLUTION,
+    Solution,
+};
+use super::number;
+use crate::engine::limits::Limits;
+
+/// Nodes of a tape that is kept for the next text; a longer one, 24 bytes a node, goes back at once.
+const KEPT_NODES: usize = 16_384;
+
+/// Reads texts, one after the other, in buffers that it keeps: one a core is enough.
+///
+/// Once the buffers have grown to what arrives, no text allocates, right or wrong; only one of more than
+/// `KEPT_NODES` nodes does.
+pub struct Decoder {
+    buffers: Buffers,
+    /// What `buffers` were made for: simd-json takes it only there.
+    json_depth: u32,
+    /// The text and the padding simd-json reads over; strings are unescaped in place, here.
+    text: Vec<u8>,
+    /// As `text`, for the second look at a text with numbers that simd-json refuses.
+    tamed: Vec<u8>,
+    tape: Tape<'static>,
+}
+
+impl Decoder {
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            buffers: buffers(limits.json_depth),
+            json_depth: limits.json_depth,
+            text: Vec::new(),
+            tamed: Vec::new(),
+            tape: Tape(Vec::new()),
+        }
+    }
+
+    /// Reads `text`, one message or one batch; `text` itself stays as it is. `batching` is what the first
+    /// rules of the connection said.
+    ///
+    /// # Errors
+    /// What is wrong with the whole text; nothing in it counts, and the answer has `re` null and no `id`:
+    /// - [`ErrorCode::BadJson`]: not UTF-8, not JSON (RFC 8259), or nested deeper than `json_depth`, the
+    ///   batch's own two levels included.
+    /// - [`ErrorCode::BatchingDisabled`]: a batch, right or wrong, and batching is off.
+    /// - [`ErrorCode::BadBatch`]: a batch with anything wrong outside its messages, or a batch inside it.
+    /// - [`ErrorCode::BadEnvelope`]: any other JSON that is not a message.
+    pub fn decode(
+        &mut self,
+        text: &[u8],
+        limits: &Limits,
+        batching: bool,
+    ) -> Result<Messages<'_>, ErrorCode> {
+        if self.json_depth != limits.json_depth {
+            *self = Self::new(limits);
+        }
+        let mut messages = Messages {
+            batch: false,
+            first: None,
+            left: 0,
+            at: 0,
+            tape: mem::replace(&mut self.tape, Tape(Vec::new())).reset(),
+            home: &mut self.tape,
+        };
+        padded(&mut self.text, text);
+        if let Err(error) =
+            fill_tape_padded(&mut self.text, text.len(), &mut self.buffers, &mut messages.tape)
+        {
+            if *error.error() != ErrorType::InvalidNumber {
+                return Err(ErrorCode::BadJson);
+            }
+            padded(&mut self.tamed, text);
+            if !number::tame(text, self.buffers.structural_indexes(), &mut self.tamed) {
+                return Err(ErrorCode::BadJson);
+            }
+            fill_tape_padded(&mut self.tamed, text.len(), &mut self.buffers, &mut messages.tape)
+                .map_err(|_| ErrorCode::BadJson)?;
+        }
+        messages.open(limits.batch_messages, batching)?;
+        Ok(messages)
+    }
+}
+
+/// The messages of one text, in order. Each stands alone: one that is wrong carries its error.
+pub struct Messages<'d> {
+    /// Whether they came as a batch.
+    pub batch: bool,
+    /// The message that is no batch.
+    first: Option<Message<'d>>,
+    /// Elements of the batch, and the node of the next one.
+    left: usize,
+    at: usize,
+    tape: Tape<'d>,
+    home: &'d mut Tape<'static>,
+}
+
+/// One message, or why it is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message<'a> {
+    /// `re` of an answer; none if the envelope is wrong.
+    pub t: Option<u8>,
+    /// `data.id`, for the answer: a string of 1 to [`ID_BYTES`] bytes, not repeated; any other is ignored.
+    pub id: Option<&'a str>,
+    /// [`ErrorCode::BadEnvelope`] (only in a batch), [`ErrorCode::UnknownEvent`] or [`ErrorCode::BadData`].
+    pub event: Result<Event<'a>, ErrorCode>,
+}
+
+impl<'d> Iterator for Messages<'d> {
+    type Item = Message<'d>;
+
+    fn next(&mut self) -> Option<Message<'d>> {
+        if let Some(message) = self.first.take() {
+            return Some(message);
+        }
+        self.left = self.left.checked_sub(1)?;
+        let element = self.tape.0.get(self.at..)?;
+        self.at += width(element);
+        Some(Envelope::of(element).message().unwrap_or(NO_MESSAGE))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.left + usize::from(self.first.is_some());
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for Messages<'_> {}
+
+impl Drop for Messages<'_> {
+    fn drop(&mut self) {
+        if self.tape.0.capacity() <= KEPT_NODES {
+            *self.home = mem::replace(&mut self.tape, Tape(Vec::new())).reset();
+        }
+    }
+}
+
+impl Messages<'_> {
+    /// Tells a message from a batch, and checks all of a batch but its messages.
+    fn open(&mut self, batch_messages: u32, batching: bool) -> Result<(), ErrorCode> {
+        let root = Envelope::of(&self.tape.0);
+        if root.count.is_none() {
+            self.first = Some(root.message().ok_or(ErrorCode::BadEnvelope)?);
+            return Ok(());
+        }
+        if !batching {
+            return Err(ErrorCode::BatchingDisabled);
+        }
+        let (len, elements) = root.batch(batch_messages).ok_or(ErrorCode::BadBatch)?;
+        (self.left, self.at) = (len, self.tape.0.len() - elements.len());
+        self.batch = true;
+        Ok(())
+    }
+}
+
+/// What stands for an element of a batch that is no message.
+const NO_MESSAGE: Message<'static> = Message { t: None, id: None, event: Err(ErrorCode::BadEnvelope) };
+
+/// The known members of an object, whatever they hold; each runs on behind its value.
+struct Known<'n, 'a, const N: usize> {
+    values: [Option<&'n [Node<'a>]>; N],
+    repeated: [bool; N],
+}
+
+impl<'n, 'a, const N: usize> Known<'n, 'a, N> {
+    fn of(members: &'n [Node<'a>], names: [&str; N]) -> Self {
+        let mut known = Self { values: [None; N], repeated: [false; N] };
+        let mut rest = members;
+        while let [Node::String(key), value @ ..] = rest {
+            let slots = known.values.iter_mut().zip(&mut known.repeated);
+            if let Some((_, (slot, repeated))) = names.iter().zip(slots).find(|(name, _)| *name == key) {
+                *repeated = slot.replace(value).is_some();
+            }
+            rest = value.get(width(value)..).unwrap_or_default();
+        }
+        known
+    }
+
+    fn is_repeated(&self) -> bool {
+        self.repeated.contains(&true)
+    }
+}
+
+/// The outermost members of a text, or of an element of a batch.
+struct Envelope<'n, 'a> {
+    t: Option<&'n [Node<'a>]>,
+    data: Option<&'n [Node<'a>]>,
+    count: Option<&'n [Node<'a>]>,
+    is_repeated: bool,
+}
+
+impl<'n, 'a> Envelope<'n, 'a> {
+    /// What is no object has no members.
+    fn of(nodes: &'n [Node<'a>]) -> Self {
+        let known = Known::of(object(nodes).unwrap_or_default(), ["t", "data", "count", "id"]);
+        let [t, data, count, _] = known.values;
+        Self { t, data, count, is_repeated: known.is_repeated() }
+    }
+
+    /// `None`: no envelope.
+    fn message(&self) -> Option<Message<'a>> {
+        if self.is_repeated {
+            return None;
+        }
+        let t = u8::try_from(integer(self.t?)?).ok()?;
+        let data = self.data.map_or(Some(&[][..]), object)?;
+        Some(message(t, data))
+    }
+
+    /// How many elements, and the first one with all behind it; `None`: a wrong batch.
+    fn batch(&self, most: u32) -> Option<(usize, &'n [Node<'a>])> {
+        let [Node::Array { len, .. }, elements @ ..] = self.data? else { return None };
+        let count = integer(self.count?)?;
+        if self.is_repeated || self.t.is_some() || count != *len as u64 || count == 0 || count > most.into() {
+            return None;
+        }
+        let mut rest = elements;
+        for _ in 0..*len {
+            if Envelope::of(rest).count.is_some() {
+                return None;
+            }
+            rest = rest.get(width(rest)..)?;
+        }
+        Some((*len, elements))
+    }
+}
+
+fn message<'a>(t: u8, data: &[Node<'a>]) -> Message<'a> {
+    // A repeated `id` is no `id`: nobody could tell which one an answer means.
+    let (id, event) = match t {
+        METADATA => {
+            let known = Known::of(data, ["id"]);
+            (id(&known), if known.is_repeated() { Err(ErrorCode::BadData) } else { Ok(Event::Metadata) })
+        }
+        AUTH => {
+            let known = Known::of(data, ["id", "pubKey", "method", "user"]);
+            (id(&known), auth(&known).map(Event::Auth).ok_or(ErrorCode::BadData))
+        }
+        SOLUTION => {
+            let known = Known::of(data, ["id", "solution", "scheme"]);
+            (id(&known), solution(&known).map(Event::Solution).ok_or(ErrorCode::BadData))
+        }
+        _ => (id(&Known::of(data, ["id"])), Err(ErrorCode::UnknownEvent)),
+    };
+    Message { t: Some(t), id, event }
+}
+
+fn id<'a, const N: usize>(known: &Known<'_, 'a, N>) -> Option<&'a str> {
+    let id = string(known.values.first().copied()??)?;
+    let is_one = known.repeated.first() == Some(&false) && (1..=ID_BYTES).contains(&id.len());
+    is_one.then_some(id)
+}
+
+fn auth<'a>(known: &Known<'_, 'a, 4>) -> Option<Auth<'a>> {
+    let [_, pub_key, method, user] = known.values;
+    let method = match method.map(string) {
+        None => Method::LoginOrSignup,
+        Some(Some("login")) => Method::Login,
+        Some(Some("signup")) => Method::Signup,
+        Some(_) => return None,
+    };
+    let user = Known::of(user.map_or(Some(&[][..]), object)?, ["displayName", "bio"]);
+    let [display_name, bio] = user.values;
+    if known.is_repeated() || user.is_repeated() {
+        return None;
+    }
+    Some(Auth {
+        pub_key: string(pub_key?)?,
+        method,
+        display_name: optional(display_name, DISPLAY_NAME_CHARS)?,
+        bio: optional(bio, BIO_CHARS)?,
+    })
+}
+
+fn solution<'a>(known: &Known<'_, 'a, 3>) -> Option<Solution<'a>> {
+    let [_, solution, scheme] = known.values;
+    if known.is_repeated() {
+        return None;
+    }
+    Some(Solution { scheme: optional(scheme, usize::MAX)?, solution: string(solution?)? })
+}
+
+/// An absent string passes, one of at most `chars` too; the outer `None` is anything else.
+fn optional<'a>(value: Option<&[Node<'a>]>, chars: usize) -> Option<Option<&'a str>> {
+    let Some(value) = value else { return Some(None) };
+    let text = string(value)?;
+    (text.len() <= chars || text.chars().nth(chars).is_none()).then_some(Some(text))
+}
+
+fn string<'a>(value: &[Node<'a>]) -> Option<&'a str> {
+    match value {
+        [Node::String(text), ..] => Some(text),
+        _ => None,
+    }
+}
+
+/// An integer from 0 up, written as one: 1.0 and 1e0 come as floats, -0 as a signed integer.
+fn integer(value: &[Node<'_>]) -> Option<u64> {
+    match value {
+        [Node::Static(StaticNode::U64(n)), ..] => Some(*n),
+        _ => None,
+    }
+}
+
+/// The members of an object: keys and values, in turn.
+fn object<'n, 'a>(value: &'n [Node<'a>]) -> Option<&'n [Node<'a>]> {
+    match value {
+        [Node::Object { count, .. }, members @ ..] => members.get(..*count),
+        _ => None,
+    }
+}
+
+/// Nodes of the value that `nodes` begins with.
+fn width(nodes: &[Node<'_>]) -> usize {
+    match nodes {
+        [Node::Object { count, .. } | Node::Array { count, .. }, ..] => count + 1,
+        _ => 1,
+    }
+}
+
+fn padded(buffer: &mut Vec<u8>, text: &[u8]) {
+    buffer.clear();
+    buffer.reserve(text.len() + INPUT_PADDING);
+    buffer.extend_from_slice(text);
+    buffer.extend_from_slice(&[0; INPUT_PADDING]);
+}
+
+/// The input is padded by [`padded`], so simd-json's own copy of it gets no room.
+fn buffers(json_depth: u32) -> Buffers {
+    Buffers::with_max_depth(0, json_depth as usize)
+}
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,469 @@
+//! The decoder against a second one, written down as the rules stand, on what serde_json reads.
+
+use std::fmt;
+
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+use serde::Deserialize;
+use serde::de::{self, MapAccess, SeqAccess, Visitor};
+
+use super::*;
+
+/// JSON with repeated members kept; numbers as serde_json tells them apart.
+#[derive(Clone, Debug, PartialEq)]
+enum Json {
+    Null,
+    Bool(bool),
+    Unsigned(u64),
+    Number(f64),
+    String(String),
+    Array(Vec<Json>),
+    Object(Vec<(String, Json)>),
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Json;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("JSON")
+            }
+            fn visit_unit<E>(self) -> Result<Json, E> {
+                Ok(Json::Null)
+            }
+            fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
+                Ok(Json::Bool(value))
+            }
+            fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
+                Ok(Json::Unsigned(value))
+            }
+            fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
+                Ok(Json::Number(value as f64))
+            }
+            fn visit_f64<E>(self, value: f64) -> Result<Json, E> {
+                Ok(Json::Number(value))
+            }
+            fn visit_str<E>(self, value: &str) -> Result<Json, E> {
+                Ok(Json::String(value.to_owned()))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Json, A::Error> {
+                let mut elements = Vec::new();
+                while let Some(element) = access.next_element()? {
+                    elements.push(element);
+                }
+                Ok(Json::Array(elements))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Json, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = access.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Json::Object(members))
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
+}
+
+impl Json {
+    fn depth(&self) -> u32 {
+        match self {
+            Self::Array(elements) => 1 + elements.iter().map(Self::depth).max().unwrap_or(0),
+            Self::Object(members) => 1 + members.iter().map(|(_, value)| value.depth()).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    fn all(&self, name: &str) -> Vec<&Json> {
+        let Self::Object(members) = self else { return Vec::new() };
+        members.iter().filter(|(key, _)| key == name).map(|(_, value)| value).collect()
+    }
+
+    fn repeats(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| self.all(name).len() > 1)
+    }
+
+    fn string(&self) -> Option<&str> {
+        if let Self::String(text) = self { Some(text) } else { None }
+    }
+}
+
+fn expected<'a>(
+    json: &'a Json,
+    limits: &Limits,
+    batching: bool,
+) -> Result<(bool, Vec<Message<'a>>), ErrorCode> {
+    if json.depth() > limits.json_depth {
+        return Err(ErrorCode::BadJson);
+    }
+    let Some(count) = json.all("count").first().copied() else {
+        return expected_message(json).map(|message| (false, vec![message])).ok_or(ErrorCode::BadEnvelope);
+    };
+    if !batching {
+        return Err(ErrorCode::BatchingDisabled);
+    }
+    let [Json::Array(messages)] = json.all("data")[..] else { return Err(ErrorCode::BadBatch) };
+    if json.repeats(&["count", "id"])
+        || !json.all("t").is_empty()
+        || *count != Json::Unsigned(messages.len() as u64)
+        || messages.is_empty()
+        || messages.len() > limits.batch_messages as usize
+        || messages.iter().any(|message| !message.all("count").is_empty())
+    {
+        return Err(ErrorCode::BadBatch);
+    }
+    Ok((true, messages.iter().map(|message| expected_message(message).unwrap_or(NO_MESSAGE)).collect()))
+}
+
+fn expected_message(json: &Json) -> Option<Message<'_>> {
+    static EMPTY: Json = Json::Object(Vec::new());
+    let ([Json::Unsigned(t @ 0..=255)], false) = (&json.all("t")[..], json.repeats(&["data", "id"])) else {
+        return None;
+    };
+    let data = json.all("data").first().copied().unwrap_or(&EMPTY);
+    let Json::Object(_) = data else { return None };
+    let id = match data.all("id")[..] {
+        [Json::String(id)] if (1..=64).contains(&id.len()) => Some(id.as_str()),
+        _ => None,
+    };
+    let event = match t {
+        1 if data.repeats(&["id"]) => Err(ErrorCode::BadData),
+        1 => Ok(Event::Metadata),
+        2 => expected_auth(data).map(Event::Auth).ok_or(ErrorCode::BadData),
+        4 if data.repeats(&["id", "solution", "scheme"]) => Err(ErrorCode::BadData),
+        4 => match (&data.all("solution")[..], &data.all("scheme")[..]) {
+            ([Json::String(solution)], []) => Ok(Event::Solution(Solution { scheme: None, solution })),
+            ([Json::String(solution)], [Json::String(scheme)]) => {
+                Ok(Event::Solution(Solution { scheme: Some(scheme), solution }))
+            }
+            _ => Err(ErrorCode::BadData),
+        },
+        _ => Err(ErrorCode::UnknownEvent),
+    };
+    Some(Message { t: Some(*t as u8), id, event })
+}
+
+fn expected_auth(data: &Json) -> Option<Auth<'_>> {
+    static EMPTY: Json = Json::Object(Vec::new());
+    let user = data.all("user").first().copied().unwrap_or(&EMPTY);
+    if data.repeats(&["id", "pubKey", "method", "user"]) || user.repeats(&["displayName", "bio"]) {
+        return None;
+    }
+    let Json::Object(_) = user else { return None };
+    let short = |name, most: usize| match user.all(name)[..] {
+        [] => Some(None),
+        [value] => value.string().filter(|text| text.chars().count() <= most).map(Some),
+        _ => None,
+    };
+    let method = match data.all("method")[..] {
+        [] => Method::LoginOrSignup,
+        [Json::String(method)] if method == "login" => Method::Login,
+        [Json::String(method)] if method == "signup" => Method::Signup,
+        _ => return None,
+    };
+    Some(Auth {
+        pub_key: data.all("pubKey").first()?.string()?,
+        method,
+        display_name: short("displayName", 64)?,
+        bio: short("bio", 1_024)?,
+    })
+}
+
+/// A string in JSON: `escaped` picks how each character is written.
+fn quoted(text: &str, escaped: u64) -> String {
+    let mut json = String::from('"');
+    for (i, character) in text.chars().enumerate() {
+        if escaped >> (i % 64) & 1 == 1 || character < ' ' || matches!(character, '"' | '\\') {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                json += &format!("\\u{unit:04x}");
+            }
+        } else {
+            json.push(character);
+        }
+    }
+    json + "\""
+}
+
+fn scalar() -> impl Strategy<Value = String> {
+    let known = [
+        "0",
+        "1",
+        "2",
+        "3",
+        "4",
+        "5",
+        "6",
+        "128",
+        "255",
+        "256",
+        "-0",
+        "-1",
+        "1.0",
+        "1e0",
+        "2.50",
+        "1E-7",
+        "18446744073709551616",
+        "-9223372036854775809",
+        "null",
+        "true",
+        "false",
+        r#""login""#,
+        r#""signup""#,
+        r#""mida-v1""#,
+        r#""\ud83d\ude00""#,
+        r#""\ud83d""#,
+        r#""\\\"""#,
+        "{}",
+        "[]",
+        "[{}]",
+    ];
+    prop_oneof![
+        8 => prop::sample::select(known.to_vec()).prop_map(str::to_owned),
+        2 => (".{0,20}", any::<u64>()).prop_map(|(text, escaped)| quoted(&text, escaped)),
+        1 => (55_usize..75).prop_map(|length| quoted(&"é".repeat(length), 0)),
+        1 => (1_020_usize..1_030).prop_map(|length| quoted(&"b".repeat(length), 0)),
+        1 => any::<f64>().prop_map(|number| if number.is_finite() { number.to_string() } else { "7".to_owned() }),
+        1 => any::<i64>().prop_map(|number| number.to_string()),
+    ]
+}
+
+fn space() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec!["", "", "", "", " ", "\n", "\t\r ", "                                 "])
+}
+
+fn key() -> impl Strategy<Value = String> {
+    let known = [
+        "t",
+        "data",
+        "count",
+        "id",
+        "pubKey",
+        "method",
+        "user",
+        "displayName",
+        "bio",
+        "scheme",
+        "solution",
+        "x",
+        "",
+        "T",
+    ];
+    let escaped = prop_oneof![5 => Just(0), 1 => any::<u64>()];
+    (prop::sample::select(known.to_vec()), escaped).prop_map(|(name, escaped)| quoted(name, escaped))
+}
+
+fn object(members: impl Strategy<Value = Vec<(String, String)>>) -> impl Strategy<Value = String> {
+    (members, space(), space()).prop_map(|(members, a, b)| {
+        let members: Vec<_> =
+            members.iter().map(|(key, value)| format!("{a}{key}{b}:{a}{value}{b}")).collect();
+        format!("{{{}{a}}}", members.join(","))
+    })
+}
+
+fn value() -> impl Strategy<Value = String> {
+    scalar().prop_recursive(5, 24, 4, |inner| {
+        prop_oneof![
+            object(prop::collection::vec((key(), inner.clone()), 0..5)),
+            prop::collection::vec(inner, 0..4).prop_map(|elements| format!("[{}]", elements.join(","))),
+        ]
+    })
+}
+
+/// A member named `name` most of the time, and then with a value that fits it.
+fn member(
+    name: &'static str,
+    fitting: impl Strategy<Value = String> + 'static,
+) -> BoxedStrategy<Vec<(String, String)>> {
+    prop_oneof![
+        12 => fitting.prop_map(move |value| vec![(quoted(name, 0), value)]),
+        2 => Just(Vec::new()),
+        1 => value().prop_map(move |value| vec![(quoted(name, 0), value)]),
+        1 => (value(), value()).prop_map(move |(a, b)| vec![(quoted(name, 0), a), (quoted(name, 2), b)]),
+    ]
+    .boxed()
+}
+
+fn members(parts: Vec<BoxedStrategy<Vec<(String, String)>>>) -> BoxedStrategy<String> {
+    let unknown = prop::collection::vec((key(), value()), 0..2);
+    let unknown = prop_oneof![3 => Just(Vec::new()), 1 => unknown];
+    object((parts, unknown).prop_map(|(parts, unknown)| [parts.concat(), unknown].concat()).prop_shuffle())
+        .boxed()
+}
+
+fn text_value() -> impl Strategy<Value = String> {
+    (".{0,70}", any::<u64>()).prop_map(|(text, escaped)| quoted(&text, escaped & escaped >> 7))
+}
+
+fn near_message() -> BoxedStrategy<String> {
+    let method = prop::sample::select(vec![r#""login""#, r#""signup""#]).prop_map(str::to_owned);
+    let user = members(vec![member("displayName", text_value()), member("bio", text_value())]);
+    let auth = [member("pubKey", text_value()), member("method", method), member("user", user)];
+    let solution = [member("solution", text_value()), member("scheme", text_value())];
+    let id = || member("id", text_value());
+    let t = |t: &str| member("t", Just(t.to_owned()));
+    prop_oneof![
+        members(vec![t("2"), member("data", members([&auth[..], &[id()]].concat()))]),
+        members(vec![t("4"), member("data", members([&solution[..], &[id()]].concat()))]),
+        members(vec![t("1"), member("data", members(vec![id()]))]),
+        members(vec![member("t", scalar()), member("data", members(vec![id()]))]),
+    ]
+    .boxed()
+}
+
+fn near_batch() -> BoxedStrategy<String> {
+    let element = prop_oneof![
+        30 => near_message(),
+        1 => value(),
+        1 => near_message().prop_map(|inner| format!(r#"{{"count":1,"data":[{inner}]}}"#)),
+    ];
+    prop::collection::vec(element, 0..6)
+        .prop_flat_map(|elements| {
+            let count = Just(elements.len().to_string());
+            let array = Just(format!("[{}]", elements.join(",")));
+            let rare = prop_oneof![9 => Just(Vec::new()), 1 => member("t", scalar())];
+            members(vec![member("count", count), member("data", array), rare.boxed()])
+        })
+        .boxed()
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![4 => near_message(), 4 => near_batch(), 1 => value()]
+}
+
+/// Where, how, and with which bytes a text is damaged.
+fn damage() -> impl Strategy<Value = Vec<(prop::sample::Index, u8, &'static str)>> {
+    let pieces = [
+        "\"",
+        "\\",
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ",",
+        " ",
+        "\n",
+        "\0",
+        "0",
+        "1",
+        "-",
+        "+",
+        ".",
+        "e",
+        "E9",
+        "t",
+        "true",
+        "null",
+        "\\u",
+        "\\ud800",
+        "\\udc00",
+        "\\u0074",
+        "é",
+        "\u{FEFF}",
+        "\u{1F}",
+        "\"t\":1,",
+        "\"count\":1,",
+        "/",
+    ];
+    prop::collection::vec(
+        (any::<prop::sample::Index>(), 0_u8..4, prop::sample::select(pieces.to_vec())),
+        1..4,
+    )
+}
+
+fn damaged(text: &str, damage: &[(prop::sample::Index, u8, &str)]) -> String {
+    let mut bytes = text.as_bytes().to_vec();
+    for (index, how, piece) in damage {
+        let at = index.index(bytes.len() + 1);
+        let end = (at + usize::from(*how)).min(bytes.len());
+        match how {
+            0 => drop(bytes.splice(at..at, piece.bytes())),
+            1 => drop(bytes.splice(at..end, piece.bytes())),
+            2 => drop(bytes.drain(at..end)),
+            _ => bytes.truncate(at.max(bytes.len() / 2)),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn agree(decoder: &mut Decoder, limits: &Limits, text: &str) -> Result<bool, TestCaseError> {
+    let json = serde_json::from_str::<Json>(text);
+    // The one difference: a number beyond the range of an f64 is JSON here.
+    if matches!(&json, Err(error) if error.to_string().contains("number out of range")) {
+        return Ok(false);
+    }
+    for batching in [true, false] {
+        let expected = match &json {
+            Ok(json) => expected(json, limits, batching),
+            Err(_) => Err(ErrorCode::BadJson),
+        };
+        let said = decoder.decode(text.as_bytes(), limits, batching);
+        let said = said.map(|messages| (messages.batch, messages.collect::<Vec<_>>()));
+        prop_assert_eq!(said, expected, "{}", text);
+    }
+    Ok(json.is_ok())
+}
+
+fn config() -> ProptestConfig {
+    ProptestConfig {
+        cases: 1_000,
+        rng_seed: RngSeed::Fixed(31),
+        failure_persistence: None,
+        ..Default::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn generated_texts_come_to_what_the_rules_say(text in text(), batch_messages in 1_u32..6, json_depth in 3_u32..8) {
+        let limits = Limits { batch_messages, json_depth, ..Limits::default() };
+        agree(&mut Decoder::new(&limits), &limits, &text)?;
+    }
+
+    #[test]
+    fn damaged_texts_come_to_what_the_rules_say(text in text(), damage in damage()) {
+        let limits = Limits::default();
+        agree(&mut Decoder::new(&limits), &limits, &damaged(&text, &damage))?;
+    }
+
+    #[test]
+    fn a_decoder_forgets_the_text_before(texts in prop::collection::vec((text(), damage(), any::<bool>()), 2..4)) {
+        let limits = Limits::default();
+        let mut decoder = Decoder::new(&limits);
+        for (text, damage, is_damaged) in &texts {
+            let text = if *is_damaged { damaged(text, damage) } else { text.clone() };
+            agree(&mut decoder, &limits, &text)?;
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_answered(bytes in prop::collection::vec(any::<u8>(), 0..200), batching: bool) {
+        let limits = Limits::default();
+        let mut decoder = Decoder::new(&limits);
+        if let Ok(messages) = decoder.decode(&bytes, &limits, batching) {
+            messages.for_each(drop);
+        }
+    }
+}
+
+#[test]
+fn every_byte_between_and_around_tokens_is_taken_or_refused_alike() {
+    let limits = Limits::default();
+    let mut decoder = Decoder::new(&limits);
+    for place in [
+        "@{\"t\":1}",
+        "{@\"t\":1}",
+        "{\"t\"@:1}",
+        "{\"t\":@1}",
+        "{\"t\":1@}",
+        "{\"t\":1}@",
+        "{\"t\":1,\"x\":[true@,\"@\"]}",
+    ] {
+        for character in '\0'..='\u{FF}' {
+            agree(&mut decoder, &limits, &place.replace('@', &character.to_string())).unwrap();
+        }
+    }
+}

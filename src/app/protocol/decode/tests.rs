@@ -1,0 +1,67 @@
+mod batch;
+mod json;
+mod message;
+
+use super::*;
+use crate::app::protocol::event::{CHALLENGE, ERROR, RESULT, RULES};
+
+/// What a text came to: the one error of all of it, or its messages.
+type Said<'d> = Result<(bool, Vec<Message<'d>>), ErrorCode>;
+
+fn decode<'d>(decoder: &'d mut Decoder, text: &[u8], limits: &Limits, batching: bool) -> Said<'d> {
+    let messages = decoder.decode(text, limits, batching)?;
+    let (batch, expected) = (messages.batch, messages.len());
+    let messages: Vec<_> = messages.collect();
+    assert_eq!(messages.len(), expected);
+    Ok((batch, messages))
+}
+
+fn fresh() -> (Decoder, Limits) {
+    let limits = Limits::default();
+    (Decoder::new(&limits), limits)
+}
+
+/// Holds that each text, as a single message, comes to what stands beside it.
+fn singles(table: &[(&str, Result<Message<'_>, ErrorCode>)]) {
+    let (mut decoder, limits) = fresh();
+    for (text, expected) in table {
+        for batching in [false, true] {
+            let said = decode(&mut decoder, text.as_bytes(), &limits, batching);
+            assert_eq!(said, expected.map(|message| (false, vec![message])), "{text}");
+        }
+    }
+}
+
+fn refused(code: ErrorCode, texts: &[&str]) {
+    singles(&texts.iter().map(|text| (*text, Err(code))).collect::<Vec<_>>());
+}
+
+const ASKED: Message<'_> = Message { t: Some(METADATA), id: None, event: Ok(Event::Metadata) };
+
+fn auth<'a>(
+    pub_key: &'a str,
+    method: Method,
+    display_name: Option<&'a str>,
+    bio: Option<&'a str>,
+) -> Message<'a> {
+    let event = Ok(Event::Auth(Auth { pub_key, method, display_name, bio }));
+    Message { t: Some(AUTH), id: None, event }
+}
+
+fn solved<'a>(scheme: Option<&'a str>, solution: &'a str) -> Message<'a> {
+    Message { t: Some(SOLUTION), id: None, event: Ok(Event::Solution(Solution { scheme, solution })) }
+}
+
+fn failed(t: u8, code: ErrorCode) -> Message<'static> {
+    Message { t: Some(t), id: None, event: Err(code) }
+}
+
+/// `depth` levels, the outermost a message.
+fn nested(depth: usize) -> String {
+    let inner = depth.saturating_sub(1);
+    format!(r#"{{"t":1,"x":{}0{}}}"#, "[".repeat(inner), "]".repeat(inner))
+}
+
+fn batch_of(count: &str, messages: usize) -> String {
+    format!(r#"{{"count":{count},"data":[{}]}}"#, vec![r#"{"t":1}"#; messages].join(","))
+}
