@@ -1,2 +1,234 @@
+//! Mida as an application of the engine: keys, events, sessions, and what leaves for each client.
+
+pub mod config;
 pub mod crypto;
 pub mod protocol;
+pub mod relay;
+mod seal_out;
+pub mod session;
+
+use self::{
+    config::Config,
+    crypto::rng::Rng,
+    protocol::{decode::Decoder, encode},
+    relay::{Command, Online},
+    session::{Answers, Session, Sessions},
+};
+use crate::engine::{
+    app::{Accept, App, Later, Link, Reach},
+    error::{Close, Refusal},
+    outbox::{Form, Gather, Run, Shared},
+    wire::{Kind, Opcode, upgrade::Request},
+};
+use std::{net::SocketAddr, sync::Arc};
+
+/// The subprotocol that Mida clients offer.
+pub const SUBPROTOCOL: &str = "mida";
+/// Longest Host header that is remembered for saying `wrong_host`.
+const HOST_BYTES: usize = 255;
+
+/// Messages that leave in the clear, in batches.
+const CLEAR: u8 = 0;
+/// Messages that leave sealed.
+const SEALED: u8 = 1;
+
+/// Mida on one core.
+pub struct Mida {
+    config: Arc<Config>,
+    decoder: Decoder,
+    sessions: Sessions,
+    online: Online,
+    /// Host header of the upgrade that is being answered.
+    dialled: String,
+    /// What the reload under way tells everybody, once for all.
+    news: Option<News>,
+}
+
+struct News {
+    metadata: Option<Arc<Shared>>,
+    rules: bool,
+}
+
+impl Mida {
+    pub fn new(config: Arc<Config>, online: Online, rng: Rng) -> Self {
+        Self {
+            decoder: Decoder::new(&config.limits),
+            sessions: Sessions::new(rng, online.clone()),
+            online,
+            config,
+            dialled: String::new(),
+            news: None,
+        }
+    }
+
+    /// Connections with an accepted key.
+    pub fn members(&self) -> usize {
+        self.sessions.members()
+    }
+}
+
+impl App for Mida {
+    type Conn = Session;
+    type Command = Command;
+
+    fn turn(&mut self, now_ms: u64) {
+        self.sessions.turn(now_ms, &self.config);
+    }
+
+    fn upgrade(&mut self, request: &Request<'_>) -> Result<Accept<Session>, Refusal> {
+        if let Some(origin) = request.origin
+            && !self.config.allows_origin(origin, request.host)
+        {
+            return Err(Refusal::BadOrigin);
+        }
+        self.dialled.clear();
+        if request.host.len() <= HOST_BYTES {
+            self.dialled.push_str(request.host);
+            self.dialled.make_ascii_lowercase();
+        }
+        let offered = request.protocols().any(|protocol| protocol == SUBPROTOCOL);
+        let conn = Session::new(&self.config, self.sessions.now_ms);
+        Ok(Accept { conn, subprotocol: offered.then_some(SUBPROTOCOL) })
+    }
+
+    fn opened(&mut self, link: &mut Link<'_, Session>) {
+        let mut session = *link.conn;
+        let mut out = Sealer(link);
+        let known = out.with_hosts(&self.config, |hosts| hosts.contains(&&*self.dialled));
+        let strange = (!known).then(|| self.dialled.as_str().into());
+        self.sessions.opened(&mut session, &self.config, strange, &mut out);
+        *link.conn = session;
+    }
+
+    #[inline]
+    fn holds(&self, conn: &Session) -> bool {
+        self.sessions.holds(conn)
+    }
+
+    fn received(&mut self, link: &mut Link<'_, Session>, kind: Kind, payload: &mut [u8]) {
+        if kind == Kind::Binary {
+            return link.close(Close::BinaryRefused);
+        }
+        let mut session = *link.conn;
+        let mut out = Sealer(link);
+        match self.decoder.decode(payload, &self.config.limits, session.batching()) {
+            Ok(messages) => {
+                for message in messages {
+                    self.sessions.message(&mut session, &self.config, &message, &mut out);
+                    if out.is_closing() {
+                        break;
+                    }
+                }
+            }
+            Err(code) => self.sessions.nonsense(&mut session, &self.config, code, &mut out),
+        }
+        *link.conn = session;
+    }
+
+    #[inline]
+    fn deadline_ms(&self, conn: &Session) -> u64 {
+        conn.due_ms()
+    }
+
+    fn timer(&mut self, link: &mut Link<'_, Session>) {
+        let mut session = *link.conn;
+        self.sessions.timer(&mut session, &mut Sealer(link));
+        *link.conn = session;
+    }
+
+    fn command(&mut self, command: &Command) -> Reach {
+        let Command::Reload(config) = command;
+        let before = std::mem::replace(&mut self.config, config.clone());
+        let metadata = config.tells_other_than(&before).then(|| {
+            let metadata = config.metadata(self.online.total(), self.sessions.now_ms);
+            Shared::new(Opcode::Text, |text| encode::metadata(text, &metadata))
+        });
+        let rules = config.rules_other_than(&before);
+        // Whoever has not heard the last news yet hears both.
+        let last = self.news.take();
+        let rules = rules || last.as_ref().is_some_and(|last| last.rules);
+        let metadata = metadata.or(last.and_then(|last| last.metadata));
+        let reach = if rules || metadata.is_some() { Reach::Everyone } else { Reach::Nobody };
+        self.news = Some(News { metadata, rules });
+        reach
+    }
+
+    fn visit(&mut self, link: &mut Link<'_, Session>, _command: &Command) {
+        let session = *link.conn;
+        let Some(news) = &self.news else { return };
+        if let Some(metadata) = &news.metadata {
+            link.share(form(&session), metadata);
+        }
+        if news.rules {
+            self.sessions.say_rules(&session, &self.config, &mut Sealer(link));
+        }
+    }
+
+    fn flush(&mut self, conn: &mut Session, run: &mut Run<'_>, out: &mut Gather) -> Result<(), Later> {
+        let limits = &self.config.limits;
+        // PROTOCOL.md section 7: the server's messages may be 1 KiB longer, sealing and batch included.
+        let most_bytes = (limits.message_bytes as usize).saturating_add(1_024);
+        let most = if conn.batching() { limits.batch_messages as usize } else { 1 };
+        let sessions = (run.mark() == SEALED).then_some(&mut self.sessions);
+        seal_out::flush(sessions, conn, run, most, most_bytes, &mut out.bytes)
+    }
+
+    fn closed(&mut self, conn: Session, number: u64) {
+        self.sessions.closed(conn, number);
+    }
+}
+
+/// How a message to this session is queued.
+fn form(session: &Session) -> Form {
+    match (session.is_sealed(), session.batching()) {
+        (true, _) => Form::Message(SEALED),
+        (false, true) => Form::Message(CLEAR),
+        (false, false) => Form::Frame,
+    }
+}
+
+/// A connection's queue, as a session speaks to it.
+struct Sealer<'a, 'b>(&'a mut Link<'b, Session>);
+
+impl Answers for Sealer<'_, '_> {
+    fn say(&mut self, session: &Session, write: impl FnOnce(&mut Vec<u8>)) {
+        match form(session) {
+            Form::Message(mark) => self.0.message(mark, write),
+            Form::Frame => self.0.encoded_frame(Opcode::Text, write),
+        }
+    }
+
+    fn close(&mut self, close: Close) {
+        self.0.close(close);
+    }
+
+    fn is_closing(&self) -> bool {
+        self.0.is_closing()
+    }
+
+    fn count_login(&mut self) -> Result<(), u64> {
+        self.0.count_login()
+    }
+
+    fn with_hosts<R>(&self, config: &Config, with: impl FnOnce(&[&str]) -> R) -> R {
+        if !config.hosts.is_empty() {
+            let hosts: Vec<&str> = config.hosts.iter().map(String::as_str).collect();
+            return with(&hosts);
+        }
+        let Some(local) = self.0.local_addr() else { return with(&[]) };
+        let local = SocketAddr::new(local.ip().to_canonical(), local.port());
+        let (named, own) = (format!("localhost:{}", local.port()), local.to_string());
+        match local.port() {
+            // A URL leaves its default port out.
+            80 | 443 => {
+                let bare = own.rsplit_once(':').map_or("", |(host, _)| host);
+                with(&[&named, &own, "localhost", bare])
+            }
+            _ => with(&[&named, &own]),
+        }
+    }
+
+    fn number(&self) -> u64 {
+        self.0.token.number()
+    }
+}

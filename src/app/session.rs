@@ -1,0 +1,507 @@
+//! One client's state: what it may ask, what it is answered, and when it has to be gone. A state machine
+//! that is given a message or a time and says things through [`Answers`]; it owns no socket, clock or
+//! generator (PROTOCOL.md sections 2 to 5).
+
+use super::{
+    config::Config,
+    crypto::{
+        challenge::{self, Challenge, Scheme},
+        key::Identity,
+        rng::Rng,
+        seal::Epoch,
+    },
+    protocol::{
+        decode::Message,
+        encode::{self, AuthMode, Rules},
+        event::{self, Auth, ErrorCode, Event, Reason, Solution},
+    },
+    relay::Online,
+};
+use crate::engine::{error::Close, slots::Slot};
+use slab::Slab;
+use std::collections::{HashMap, VecDeque};
+
+/// Public-key work that one turn may do, in microseconds, and what each kind is reckoned at.
+pub const VERIFY_US: u32 = 35;
+pub const DERIVE_US: u32 = 65;
+
+/// Application deadlines are kept in units of this.
+const TICK_MS: u64 = 16;
+const MINUTE_US: u64 = 60_000_000;
+
+/// What every connection has, in its slot. It packs to 20 bytes, so that the slot is one cache line.
+#[derive(Clone, Copy)]
+#[repr(C, packed(4))]
+pub struct Session {
+    /// Until when its messages are paid for (a leaky bucket), in microseconds.
+    paid_until_us: u64,
+    /// Handle of its [`Member`] plus one; 0: no key was accepted.
+    member: u32,
+    /// When [`Sessions::timer`] is due, in ticks; `u32::MAX`: never.
+    due_ticks: u32,
+    flags: u8,
+}
+
+/// Batching was on in its first rules.
+const BATCHING: u8 = 1;
+/// A challenge is open.
+const CHALLENGED: u8 = 2;
+/// Its key is proven.
+const PROVEN: u8 = 4;
+/// It dialled a host that this server does not answer to.
+const STRANGE_HOST: u8 = 8;
+/// It has strikes.
+const STRUCK: u8 = 16;
+
+const _: () = assert!(size_of::<Session>() == 20);
+// With a backend whose socket is four bytes, as in a release build.
+const _: () = assert!(size_of::<Slot<u32, Session>>() == 64);
+
+impl Default for Session {
+    fn default() -> Self {
+        Self { paid_until_us: 0, member: 0, due_ticks: u32::MAX, flags: 0 }
+    }
+}
+
+impl Session {
+    /// A connection that has just been upgraded.
+    pub fn new(config: &Config, now_ms: u64) -> Self {
+        let mut session = Self::default();
+        if config.batching {
+            session.flags |= BATCHING;
+        }
+        if config.auth_within_ms > 0 {
+            session.set_due(now_ms.saturating_add(config.auth_within_ms));
+        }
+        session
+    }
+
+    pub fn batching(&self) -> bool {
+        self.flags & BATCHING != 0
+    }
+
+    /// Whether what it is told is sealed.
+    pub fn is_sealed(&self) -> bool {
+        self.member != 0
+    }
+
+    pub fn is_challenged(&self) -> bool {
+        self.flags & CHALLENGED != 0
+    }
+
+    pub fn is_proven(&self) -> bool {
+        self.flags & PROVEN != 0
+    }
+
+    pub fn due_ms(&self) -> u64 {
+        match self.due_ticks {
+            u32::MAX => u64::MAX,
+            ticks => u64::from(ticks) * TICK_MS,
+        }
+    }
+
+    fn set_due(&mut self, at_ms: u64) {
+        self.due_ticks = u32::try_from(at_ms.div_ceil(TICK_MS)).unwrap_or(u32::MAX);
+    }
+}
+
+/// What a connection with an accepted key has.
+pub struct Member {
+    pub identity: Identity,
+    /// Made when the first message is sealed.
+    pub epoch: Option<Epoch>,
+    login: Option<Box<Login>>,
+}
+
+/// An authentication under way.
+struct Login {
+    challenge: Challenge,
+    expires_ms: u64,
+    /// When authentication must have passed; `u64::MAX`: never.
+    required_ms: u64,
+    attempts_left: u32,
+    display_name: String,
+}
+
+/// How a session answers. A message is an event as JSON; whether it is sealed or joins a batch is the
+/// receiver's business, by the session's state at that moment.
+pub trait Answers {
+    fn say(&mut self, session: &Session, write: impl FnOnce(&mut Vec<u8>));
+    /// Closes once everything said has been sent.
+    fn close(&mut self, close: Close);
+    fn is_closing(&self) -> bool;
+    /// Counts a login of the peer's address; over the rate, milliseconds to wait.
+    fn count_login(&mut self) -> Result<(), u64>;
+    /// Calls `with` with the hosts that `mida-v1` may name on this connection.
+    fn with_hosts<R>(&self, config: &Config, with: impl FnOnce(&[&str]) -> R) -> R;
+    /// Names the connection among those of its core.
+    fn number(&self) -> u64;
+}
+
+/// The sessions of one core, and what they share.
+pub struct Sessions {
+    members: Slab<Member>,
+    /// When each connection that has strikes got them.
+    strikes: HashMap<u64, VecDeque<u64>>,
+    /// The Host header of connections that dialled a host which is not ours.
+    strange_hosts: HashMap<u64, Box<str>>,
+    rng: Rng,
+    online: Online,
+    /// What is left of this turn's public-key budget.
+    crypto_left_us: u32,
+    pub now_ms: u64,
+}
+
+impl Sessions {
+    pub fn new(rng: Rng, online: Online) -> Self {
+        Self {
+            members: Slab::new(),
+            strikes: HashMap::new(),
+            strange_hosts: HashMap::new(),
+            rng,
+            online,
+            crypto_left_us: 0,
+            now_ms: 0,
+        }
+    }
+
+    /// A new turn with its own budget.
+    pub fn turn(&mut self, now_ms: u64, config: &Config) {
+        self.now_ms = now_ms;
+        self.crypto_left_us = config.limits.crypto_us_per_turn;
+    }
+
+    /// Whether this session's next message may cost a verification that this turn has no budget for.
+    #[inline]
+    pub fn holds(&self, session: &Session) -> bool {
+        session.is_challenged() && self.crypto_left_us == 0
+    }
+
+    /// The connection is open: its rules. `host` is what it dialled, by its Host header.
+    pub fn opened(
+        &mut self,
+        session: &mut Session,
+        config: &Config,
+        host: Option<Box<str>>,
+        out: &mut impl Answers,
+    ) {
+        if let Some(host) = host {
+            session.flags |= STRANGE_HOST;
+            self.strange_hosts.insert(out.number(), host);
+        }
+        self.say_rules(session, config, out);
+    }
+
+    /// A message of the client, or what is wrong with it.
+    pub fn message(
+        &mut self,
+        session: &mut Session,
+        config: &Config,
+        message: &Message<'_>,
+        out: &mut impl Answers,
+    ) {
+        if !self.pay(session, config, message.t, message.id, out) {
+            return;
+        }
+        match message.event {
+            Ok(Event::Metadata) => self.say_metadata(session, config, out),
+            Ok(Event::Auth(auth)) => self.auth(session, config, &auth, message.id, out),
+            Ok(Event::Solution(solution)) => self.solution(session, config, Some(&solution), message.id, out),
+            // Whatever is wrong with it, an answer to a challenge uses up an attempt.
+            Err(ErrorCode::BadData) if message.t == Some(event::SOLUTION) && session.is_challenged() => {
+                self.solution(session, config, None, message.id, out);
+            }
+            Err(code) => self.complain(session, config, code, message.t, message.id, 0, out),
+        }
+    }
+
+    /// A text that is no message and no batch.
+    pub fn nonsense(
+        &mut self,
+        session: &mut Session,
+        config: &Config,
+        code: ErrorCode,
+        out: &mut impl Answers,
+    ) {
+        if self.pay(session, config, None, None, out) {
+            self.complain(session, config, code, None, None, 0, out);
+        }
+    }
+
+    /// Its deadline has come: a challenge has expired, or authentication was required by now.
+    pub fn timer(&mut self, session: &mut Session, out: &mut impl Answers) {
+        session.due_ticks = u32::MAX;
+        let login = self.login(session).map(|login| (login.expires_ms, login.required_ms));
+        let Some((expires_ms, required_ms)) = login else {
+            return out.close(Close::AuthRequired);
+        };
+        if required_ms <= self.now_ms {
+            out.close(Close::AuthRequired);
+        } else if expires_ms <= self.now_ms {
+            self.expire(session, out);
+        } else {
+            session.set_due(expires_ms.min(required_ms));
+        }
+    }
+
+    /// Something in the rules has changed for this connection.
+    pub fn say_rules(&self, session: &Session, config: &Config, out: &mut impl Answers) {
+        let perms: &[&str] = if session.is_proven() { &["metadata"] } else { &["metadata", "auth"] };
+        let rules = Rules {
+            hb_ms: config.heartbeat_ms,
+            perms,
+            batching: session.batching(),
+            auth: config.auth,
+            auth_within_ms: config.auth_within_ms,
+            max_message: config.limits.message_bytes,
+            max_batch: config.limits.batch_messages,
+            ext: &[],
+        };
+        out.say(session, |text| encode::rules(text, &rules));
+    }
+
+    /// The connection is gone.
+    pub fn closed(&mut self, session: Session, number: u64) {
+        if session.flags & STRUCK != 0 {
+            self.strikes.remove(&number);
+        }
+        if session.flags & STRANGE_HOST != 0 {
+            self.strange_hosts.remove(&number);
+        }
+        if session.is_proven() {
+            self.online.leave();
+        }
+        if let Some(index) = session.member.checked_sub(1) {
+            self.members.try_remove(index as usize);
+        }
+    }
+
+    /// The epoch to seal `plaintext_bytes` more with, a new one if need be; none when this turn has no
+    /// budget for a new one, or there is no key.
+    pub fn epoch(&mut self, session: &Session, plaintext_bytes: usize) -> Option<&mut Epoch> {
+        let Self { members, rng, crypto_left_us, now_ms, .. } = self;
+        let member = members.get_mut(session.member.checked_sub(1)? as usize)?;
+        let now_s = (*now_ms / 1_000) as u32;
+        if member.epoch.as_ref().is_none_or(|epoch| epoch.is_spent(now_s, plaintext_bytes)) {
+            if *crypto_left_us == 0 {
+                return None;
+            }
+            *crypto_left_us = crypto_left_us.saturating_sub(DERIVE_US);
+            // The old key is erased before the new one is there.
+            member.epoch = None;
+            member.epoch = Some(Epoch::derive(&member.identity.point(), now_s, rng));
+        }
+        member.epoch.as_mut()
+    }
+
+    /// Connections with an accepted key.
+    pub fn members(&self) -> usize {
+        self.members.len()
+    }
+
+    fn login(&mut self, session: &Session) -> Option<&mut Login> {
+        let index = session.member.checked_sub(1)?;
+        self.members.get_mut(index as usize)?.login.as_deref_mut()
+    }
+
+    fn say_metadata(&self, session: &Session, config: &Config, out: &mut impl Answers) {
+        let metadata = config.metadata(self.online.total(), self.now_ms);
+        out.say(session, |text| encode::metadata(text, &metadata));
+    }
+
+    /// Event 2: from an accepted key on, everything is sealed to it.
+    fn auth(
+        &mut self,
+        session: &mut Session,
+        config: &Config,
+        auth: &Auth<'_>,
+        id: Option<&str>,
+        out: &mut impl Answers,
+    ) {
+        let re = Some(event::AUTH);
+        if session.is_sealed() {
+            return self.complain(session, config, ErrorCode::AuthOrder, re, id, 0, out);
+        }
+        if let Err(wait_ms) = out.count_login() {
+            return self.complain(session, config, ErrorCode::RateLimited, re, id, wait_ms, out);
+        }
+        let Ok((identity, _)) = Identity::parse_hex(auth.pub_key.as_bytes()) else {
+            return self.complain(session, config, ErrorCode::BadKey, re, id, 0, out);
+        };
+        let required_ms = session.due_ms();
+        let mut member = Member { identity, epoch: None, login: None };
+        if config.auth == AuthMode::Key {
+            session.due_ticks = u32::MAX;
+            session.member = self.members.insert(member) as u32 + 1;
+            let name = auth.display_name.unwrap_or_default();
+            out.say(session, |text| encode::result_passed(text, Some(name), 0));
+            return self.say_rules(session, config, out);
+        }
+        let login = Login {
+            challenge: Challenge::fresh(&mut self.rng),
+            expires_ms: self.now_ms.saturating_add(config.limits.challenge_ms),
+            required_ms,
+            attempts_left: config.limits.auth_attempts,
+            display_name: auth.display_name.unwrap_or_default().to_owned(),
+        };
+        let challenge = login.challenge;
+        session.set_due(login.expires_ms.min(required_ms));
+        session.flags |= CHALLENGED;
+        member.login = Some(Box::new(login));
+        session.member = self.members.insert(member) as u32 + 1;
+        let schemes: &[&str] =
+            if config.bound_only { &[Scheme::MidaV1.name()] } else { &Scheme::ALL.map(Scheme::name) };
+        let expires_ms = config.limits.challenge_ms;
+        out.say(session, |text| encode::challenge(text, challenge.as_bytes(), schemes, expires_ms));
+    }
+
+    /// Event 4; none when it was too malformed to read.
+    fn solution(
+        &mut self,
+        session: &mut Session,
+        config: &Config,
+        solution: Option<&Solution<'_>>,
+        id: Option<&str>,
+        out: &mut impl Answers,
+    ) {
+        if !session.is_challenged() {
+            let re = Some(event::SOLUTION);
+            return self.complain(session, config, ErrorCode::AuthOrder, re, id, 0, out);
+        }
+        let now_ms = self.now_ms;
+        if self.login(session).is_none_or(|login| login.expires_ms <= now_ms) {
+            return self.expire(session, out);
+        }
+        match self.check(session, config, solution, out) {
+            Ok(()) => {
+                session.flags = session.flags & !CHALLENGED | PROVEN;
+                session.due_ticks = u32::MAX;
+                self.online.enter();
+                let name = self.end_login(session).map(|login| login.display_name).unwrap_or_default();
+                out.say(session, |text| encode::result_passed(text, Some(&name), 0));
+                self.say_rules(session, config, out);
+            }
+            Err(reason) => {
+                let Some(login) = self.login(session) else { return };
+                login.attempts_left = login.attempts_left.saturating_sub(1);
+                let left = login.attempts_left;
+                out.say(session, |text| encode::result_failed(text, reason, left));
+                if left == 0 {
+                    session.flags &= !CHALLENGED;
+                    self.end_login(session);
+                    out.close(Close::AuthFailed);
+                }
+            }
+        }
+    }
+
+    fn check(
+        &mut self,
+        session: &Session,
+        config: &Config,
+        solution: Option<&Solution<'_>>,
+        out: &impl Answers,
+    ) -> Result<(), Reason> {
+        let solution = solution.ok_or(Reason::BadSignature)?;
+        let scheme = Scheme::from_name(solution.scheme).map_err(|_| Reason::BadScheme)?;
+        if scheme == Scheme::Ecdsa && config.bound_only {
+            return Err(Reason::BadScheme);
+        }
+        let dialled = self.strange_hosts.get(&out.number()).map(|host| &**host);
+        let member = session.member.checked_sub(1).and_then(|index| self.members.get(index as usize));
+        let Some(Member { identity, login: Some(login), .. }) = member else {
+            return Err(Reason::BadSignature);
+        };
+        let signature = solution.solution.as_bytes();
+        let checked = out.with_hosts(config, |hosts| {
+            // At worst each host is tried, and the one that was dialled; the plain scheme has two digests.
+            let tries = if scheme == Scheme::Ecdsa { 2 } else { hosts.len() as u32 + 1 };
+            let hosts = hosts.iter().copied();
+            let checked = challenge::verify(scheme, identity, &login.challenge, signature, hosts, dialled);
+            (checked, if checked.is_ok() { 1 } else { tries })
+        });
+        self.crypto_left_us = self.crypto_left_us.saturating_sub(checked.1 * VERIFY_US);
+        checked.0.map_err(|refused| match refused {
+            challenge::Refused::WrongHost => Reason::WrongHost,
+            challenge::Refused::BadScheme => Reason::BadScheme,
+            challenge::Refused::BadSignature => Reason::BadSignature,
+        })
+    }
+
+    /// The challenge has expired: said once; then the connection stays, sealed and anonymous, unless it
+    /// has to authenticate.
+    fn expire(&mut self, session: &mut Session, out: &mut impl Answers) {
+        session.flags &= !CHALLENGED;
+        session.due_ticks = u32::MAX;
+        out.say(session, |text| encode::result_failed(text, Reason::Expired, 0));
+        if self.end_login(session).is_none_or(|login| login.required_ms != u64::MAX) {
+            out.close(Close::AuthRequired);
+        }
+    }
+
+    fn end_login(&mut self, session: &Session) -> Option<Box<Login>> {
+        let index = session.member.checked_sub(1)?;
+        self.members.get_mut(index as usize)?.login.take()
+    }
+
+    /// Takes the price of one message; false when the client has not got it.
+    fn pay(
+        &mut self,
+        session: &mut Session,
+        config: &Config,
+        re: Option<u8>,
+        id: Option<&str>,
+        out: &mut impl Answers,
+    ) -> bool {
+        let limits = &config.limits;
+        let per_minute = match session.is_proven() {
+            true => limits.member_messages_per_minute,
+            false => limits.anonymous_messages_per_minute,
+        };
+        let each_us = MINUTE_US / u64::from(per_minute);
+        let now_us = self.now_ms * 1_000;
+        let until_us = session.paid_until_us.max(now_us) + each_us;
+        session.paid_until_us = until_us;
+        let ahead_us = until_us - now_us;
+        if ahead_us <= MINUTE_US {
+            return true;
+        }
+        if ahead_us > 2 * MINUTE_US {
+            out.close(Close::MessageRate);
+        } else {
+            let wait_ms = (ahead_us + each_us - MINUTE_US).div_ceil(1_000);
+            self.complain(session, config, ErrorCode::RateLimited, re, id, wait_ms, out);
+        }
+        false
+    }
+
+    #[allow(clippy::too_many_arguments)] // One for each member of event 0x80, and where it goes.
+    fn complain(
+        &mut self,
+        session: &mut Session,
+        config: &Config,
+        code: ErrorCode,
+        re: Option<u8>,
+        id: Option<&str>,
+        retry_after_ms: u64,
+        out: &mut impl Answers,
+    ) {
+        out.say(session, |text| encode::error(text, code, re, id, retry_after_ms));
+        let most = config.limits.strikes_per_minute;
+        if !code.is_strike() || most == u32::MAX {
+            return;
+        }
+        session.flags |= STRUCK;
+        let times = self.strikes.entry(out.number()).or_default();
+        while times.front().is_some_and(|at| at + 60_000 <= self.now_ms) {
+            times.pop_front();
+        }
+        times.push_back(self.now_ms);
+        if times.len() >= most as usize {
+            out.close(Close::Strikes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,373 @@
+use super::*;
+use crate::app::{
+    crypto::{challenge::sign_mida_v1, key::SecretKey},
+    protocol::decode::Decoder,
+};
+use crate::engine::limits::Limits;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+const HOST: &str = "localhost:7700";
+
+/// What a session said, and how.
+#[derive(Default)]
+struct Heard {
+    said: Vec<(bool, Value)>,
+    closed: Option<Close>,
+    logins_wait_ms: u64,
+}
+
+impl Answers for Heard {
+    fn say(&mut self, session: &Session, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut text = Vec::new();
+        write(&mut text);
+        self.said.push((session.is_sealed(), serde_json::from_slice(&text).unwrap()));
+    }
+
+    fn close(&mut self, close: Close) {
+        self.closed.get_or_insert(close);
+    }
+
+    fn is_closing(&self) -> bool {
+        self.closed.is_some()
+    }
+
+    fn count_login(&mut self) -> Result<(), u64> {
+        if self.logins_wait_ms > 0 { Err(self.logins_wait_ms) } else { Ok(()) }
+    }
+
+    fn with_hosts<R>(&self, config: &Config, with: impl FnOnce(&[&str]) -> R) -> R {
+        let hosts: Vec<&str> = config.hosts.iter().map(String::as_str).collect();
+        with(if hosts.is_empty() { &[HOST, "127.0.0.1:7700"] } else { &hosts })
+    }
+
+    fn number(&self) -> u64 {
+        1
+    }
+}
+
+/// One client of a server that has nobody else.
+struct Client {
+    config: Config,
+    sessions: Sessions,
+    session: Session,
+    heard: Heard,
+    secret: SecretKey,
+    rng: Rng,
+}
+
+impl Client {
+    fn of(config: Config) -> Self {
+        Self::dialling(config, None)
+    }
+
+    fn dialling(config: Config, strange: Option<&str>) -> Self {
+        let mut rng = Rng::from_seed([3; 32]);
+        let secret = SecretKey::generate(&mut rng);
+        let mut sessions = Sessions::new(Rng::from_seed([4; 32]), Online::new(1));
+        sessions.turn(1_000, &config);
+        let session = Session::new(&config, 1_000);
+        let mut client = Self { sessions, session, heard: Heard::default(), secret, rng, config };
+        client.sessions.opened(
+            &mut client.session,
+            &client.config,
+            strange.map(Into::into),
+            &mut client.heard,
+        );
+        client
+    }
+
+    fn says(&mut self, text: &str) {
+        let mut decoder = Decoder::new(&self.config.limits);
+        let Self { sessions, session, config, heard, .. } = self;
+        match decoder.decode(text.as_bytes(), &config.limits, session.batching()) {
+            Ok(messages) => {
+                messages.for_each(|message| sessions.message(session, config, &message, heard));
+            }
+            Err(code) => sessions.nonsense(session, config, code, heard),
+        }
+    }
+
+    fn says_at(&mut self, now_ms: u64, text: &str) {
+        self.sessions.turn(now_ms, &self.config);
+        self.says(text);
+    }
+
+    /// What was said since the last time.
+    fn hears(&mut self) -> Vec<Value> {
+        self.heard.said.drain(..).map(|(_, event)| event).collect()
+    }
+
+    fn auth(&mut self) -> Challenge {
+        let key = self.secret.identity();
+        self.says(&format!(
+            r#"{{"t":2,"data":{{"pubKey":"{key}","method":"signup","user":{{"displayName":"Ann"}}}}}}"#
+        ));
+        let heard = self.hears();
+        let challenge = heard.last().unwrap()["data"]["challenge"].as_str().unwrap();
+        Challenge::from_hex(challenge.as_bytes()).unwrap()
+    }
+
+    fn solve(&mut self, challenge: &Challenge, host: &str) {
+        let solution = sign_mida_v1(&self.secret, host, challenge, &self.secret.identity(), &mut self.rng);
+        let solution = str::from_utf8(&solution).unwrap();
+        self.says(&format!(r#"{{"t":4,"data":{{"scheme":"mida-v1","solution":"{solution}"}}}}"#));
+    }
+
+    fn timer_at(&mut self, now_ms: u64) {
+        self.sessions.turn(now_ms, &self.config);
+        self.sessions.timer(&mut self.session, &mut self.heard);
+    }
+}
+
+fn limits(set: &[(&str, u64)]) -> Arc<Limits> {
+    let mut limits = Limits::default();
+    set.iter().for_each(|(name, value)| limits.set(name, *value).unwrap());
+    Arc::new(limits)
+}
+
+fn code(event: &Value) -> &str {
+    assert_eq!(event["t"], 128, "{event}");
+    event["data"]["code"].as_str().unwrap()
+}
+
+fn reason(event: &Value) -> (&str, u64) {
+    assert_eq!((&event["t"], &event["data"]["passed"]), (&json!(5), &json!(false)), "{event}");
+    (event["data"]["reason"].as_str().unwrap(), event["data"]["attemptsLeft"].as_u64().unwrap())
+}
+
+#[test]
+fn a_login_seals_from_the_challenge_on_and_ends_with_new_rules() {
+    let mut client = Client::of(Config::default());
+    client.says(r#"{"t":1}"#);
+    assert_eq!(
+        client.heard.said.iter().map(|(sealed, e)| (*sealed, e["t"].as_u64())).collect::<Vec<_>>(),
+        [(false, Some(0)), (false, Some(1))]
+    );
+    assert_eq!(client.hears()[0]["data"]["perms"], json!(["metadata", "auth"]));
+    let challenge = client.auth();
+    assert!(client.session.is_challenged() && !client.session.is_proven());
+    client.solve(&challenge, HOST);
+    client.says(r#"{"t":1}"#);
+    assert!(client.heard.said.iter().all(|(sealed, _)| *sealed));
+    let heard = client.hears();
+    assert_eq!(
+        heard[0]["data"],
+        json!({"passed": true, "user": {"displayName": "Ann", "unreadMessages": 0}})
+    );
+    assert_eq!(heard[1]["data"]["perms"], json!(["metadata"]));
+    assert_eq!(heard[2]["data"]["online"], 1);
+    let (sessions, session) = (&mut client.sessions, client.session);
+    sessions.closed(session, 1);
+    assert_eq!((sessions.online.total(), sessions.members()), (0, 0));
+}
+
+#[test]
+fn the_third_refused_solution_is_answered_and_closes() {
+    let mut client = Client::of(Config::default());
+    let challenge = client.auth();
+    client.solve(&challenge, "evil.example");
+    client.says(r#"{"t":4,"data":{"scheme":"rot13","solution":"00"}}"#);
+    assert_eq!(client.heard.closed, None);
+    client.says(r#"{"t":4,"data":{"solution":7}}"#);
+    let heard = client.hears();
+    assert_eq!(
+        heard.iter().map(reason).collect::<Vec<_>>(),
+        [("bad_signature", 2), ("bad_scheme", 1), ("bad_signature", 0)]
+    );
+    assert_eq!(client.heard.closed, Some(Close::AuthFailed));
+    assert_eq!(client.sessions.online.total(), 0);
+}
+
+#[test]
+fn a_failure_keeps_the_challenge_and_the_right_solution_still_passes() {
+    let mut client = Client::of(Config::default());
+    let challenge = client.auth();
+    client.says(r#"{"t":4,"data":{}}"#);
+    client.solve(&challenge, "127.0.0.1:7700");
+    assert_eq!(client.hears()[1]["data"]["passed"], true);
+}
+
+#[test]
+fn a_solution_for_the_host_that_was_dialled_but_is_not_ours_is_told_apart() {
+    let config = Config { hosts: vec!["chat.example".to_owned()], ..Config::default() };
+    let mut client = Client::dialling(config, Some("other.example"));
+    let challenge = client.auth();
+    client.solve(&challenge, "other.example");
+    client.solve(&challenge, "third.example");
+    client.solve(&challenge, "chat.example");
+    let heard = client.hears();
+    assert_eq!((reason(&heard[0]), reason(&heard[1])), (("wrong_host", 2), ("bad_signature", 1)));
+    assert_eq!(heard[2]["data"]["passed"], true);
+}
+
+#[test]
+fn events_out_of_order_are_told_and_cost_nothing() {
+    let mut client = Client::of(Config::default());
+    client.hears();
+    client.says(r#"{"t":4,"data":{"solution":"00","id":"q"}}"#);
+    let heard = client.hears();
+    assert_eq!((code(&heard[0]), &heard[0]["data"]["id"]), ("auth_order", &json!("q")));
+    client.says(r#"{"t":2,"data":{"pubKey":"06"}}"#);
+    assert_eq!(code(&client.hears()[0]), "bad_key");
+    let challenge = client.auth();
+    client.says(r#"{"t":2,"data":{"pubKey":"06"}}"#);
+    assert_eq!(code(&client.hears()[0]), "auth_order");
+    client.solve(&challenge, HOST);
+    client.hears();
+    client.says(r#"{"t":2,"data":{"pubKey":"06"}}"#);
+    client.solve(&challenge, HOST);
+    assert_eq!(client.hears().iter().map(code).collect::<Vec<_>>(), ["auth_order", "auth_order"]);
+    assert_eq!((client.heard.closed, client.sessions.members()), (None, 1));
+}
+
+#[test]
+fn a_challenge_expires_once_and_the_connection_stays_unless_it_must_authenticate() {
+    for (auth_within_ms, closes) in [(0, None), (600_000, Some(Close::AuthRequired))] {
+        let config = Config { auth_within_ms, ..Config::default() };
+        let mut client = Client::of(config);
+        let challenge = client.auth();
+        assert_eq!(client.session.due_ms(), 61_008);
+        client.timer_at(61_008);
+        assert_eq!(client.hears().iter().map(reason).collect::<Vec<_>>(), [("expired", 0)]);
+        assert_eq!(client.heard.closed, closes);
+        client.solve(&challenge, HOST);
+        assert_eq!(code(&client.hears()[0]), "auth_order");
+        assert!(client.session.is_sealed() && !client.session.is_proven());
+        assert_eq!(client.session.due_ms(), u64::MAX);
+    }
+    // A late solution finds it expired even before the timer has come.
+    let mut client = Client::of(Config::default());
+    let challenge = client.auth();
+    client.sessions.turn(61_000, &client.config);
+    client.solve(&challenge, HOST);
+    assert_eq!(client.hears().iter().map(reason).collect::<Vec<_>>(), [("expired", 0)]);
+}
+
+#[test]
+fn who_must_authenticate_and_does_not_is_closed_in_any_stage() {
+    let config = Config { auth_within_ms: 5_000, ..Config::default() };
+    let mut silent = Client::of(config.clone());
+    assert_eq!(silent.session.due_ms(), 6_000);
+    silent.timer_at(6_000);
+    assert_eq!(silent.heard.closed, Some(Close::AuthRequired));
+    let mut slow = Client::of(config.clone());
+    slow.auth();
+    slow.timer_at(slow.session.due_ms());
+    assert_eq!(slow.heard.closed, Some(Close::AuthRequired));
+    let mut quick = Client::of(config);
+    let challenge = quick.auth();
+    quick.solve(&challenge, HOST);
+    assert_eq!((quick.session.due_ms(), quick.heard.closed), (u64::MAX, None));
+}
+
+#[test]
+fn the_tenth_strike_within_a_minute_closes_after_its_error() {
+    let mut client = Client::of(Config::default());
+    client.hears();
+    for n in 0..9 {
+        client.says_at(1_000 + n * 1_000, "nonsense");
+    }
+    // A minute after the first one has passed: nine are left.
+    client.says_at(61_000, r#"{"t":7}"#);
+    assert_eq!(client.heard.closed, None);
+    client.says_at(61_500, "{}");
+    assert_eq!(client.heard.closed, Some(Close::Strikes));
+    let heard = client.hears();
+    assert_eq!(
+        (heard.len(), code(&heard[0]), code(&heard[9]), code(&heard[10])),
+        (11, "bad_json", "unknown_event", "bad_envelope")
+    );
+    // Errors that cost no strike close nothing.
+    let mut client = Client::of(Config::default());
+    (0..50).for_each(|_| client.says(r#"{"t":2,"data":{}}"#));
+    assert_eq!(client.heard.closed, None);
+}
+
+#[test]
+fn a_minutes_worth_of_messages_may_come_at_once_and_a_second_one_ends_it() {
+    let mut client =
+        Client::of(Config { limits: limits(&[("anonymous_messages_per_minute", 60)]), ..Config::default() });
+    client.hears();
+    (0..60).for_each(|_| client.says(r#"{"t":1}"#));
+    assert!(client.hears().iter().all(|event| event["t"] == 1));
+    client.says(r#"{"t":1,"data":{"id":"late"}}"#);
+    let heard = client.hears();
+    assert_eq!(code(&heard[0]), "rate_limited");
+    let data = &heard[0]["data"];
+    assert_eq!((&data["re"], &data["id"], &data["retryAfter"]), (&json!(1), &json!("late"), &json!(2_000)));
+    client.says_at(2_999, r#"{"t":1}"#);
+    assert_eq!(code(&client.hears()[0]), "rate_limited");
+    client.says_at(3_999, r#"{"t":1}"#);
+    assert_eq!(code(&client.hears()[0]), "rate_limited");
+    client.says_at(6_000, r#"{"t":1}"#);
+    assert_eq!(client.hears()[0]["t"], 1);
+    (0..61).for_each(|_| client.says(r#"{"t":1}"#));
+    assert_eq!(client.heard.closed, None);
+    client.says(r#"{"t":1}"#);
+    assert_eq!(client.heard.closed, Some(Close::MessageRate));
+}
+
+#[test]
+fn a_member_has_the_members_rate_and_no_limit_is_no_limit() {
+    let some = limits(&[("anonymous_messages_per_minute", 10), ("member_messages_per_minute", 0)]);
+    let mut client = Client::of(Config { limits: some, ..Config::default() });
+    let challenge = client.auth();
+    client.solve(&challenge, HOST);
+    client.hears();
+    (0..10_000).for_each(|_| client.says(r#"{"t":1}"#));
+    assert!(client.hears().iter().all(|event| event["t"] == 1));
+}
+
+#[test]
+fn logins_over_the_addresss_rate_wait_and_may_be_repeated() {
+    let mut client = Client::of(Config::default());
+    client.hears();
+    client.heard.logins_wait_ms = 250;
+    let key = client.secret.identity();
+    client.says(&format!(r#"{{"t":2,"data":{{"pubKey":"{key}"}}}}"#));
+    let heard = client.hears();
+    assert_eq!((code(&heard[0]), &heard[0]["data"]["retryAfter"]), ("rate_limited", &json!(250)));
+    client.heard.logins_wait_ms = 0;
+    client.auth();
+}
+
+#[test]
+fn a_key_taken_as_it_is_seals_and_proves_nothing() {
+    let mut client = Client::of(Config { auth: AuthMode::Key, auth_within_ms: 5_000, ..Config::default() });
+    client.hears();
+    let key = client.secret.identity();
+    client.says(&format!(r#"{{"t":2,"data":{{"pubKey":"{key}"}}}}"#));
+    assert!(client.heard.said.iter().all(|(sealed, _)| *sealed));
+    let heard = client.hears();
+    assert_eq!((&heard[0]["data"]["passed"], &heard[1]["data"]["auth"]), (&json!(true), &json!("key")));
+    assert!(!client.session.is_proven());
+    assert_eq!((client.sessions.online.total(), client.session.due_ms()), (0, u64::MAX));
+}
+
+#[test]
+fn the_plain_scheme_can_be_refused_and_is_then_not_offered() {
+    let mut client = Client::of(Config { bound_only: true, ..Config::default() });
+    client.hears();
+    let key = client.secret.identity();
+    client.says(&format!(r#"{{"t":2,"data":{{"pubKey":"{key}"}}}}"#));
+    assert_eq!(client.hears()[0]["data"]["schemes"], json!(["mida-v1"]));
+    client.says(&format!(r#"{{"t":4,"data":{{"solution":"{}"}}}}"#, "0".repeat(128)));
+    assert_eq!(client.hears().iter().map(reason).collect::<Vec<_>>(), [("bad_scheme", 2)]);
+}
+
+#[test]
+fn a_turns_crypto_budget_is_spent_in_order() {
+    let mut client =
+        Client::of(Config { limits: limits(&[("crypto_us_per_turn", 30)]), ..Config::default() });
+    let challenge = client.auth();
+    assert!(!client.sessions.holds(&client.session));
+    assert!(client.sessions.epoch(&client.session, 100).is_some());
+    assert!(client.sessions.holds(&client.session), "a derivation has used it up");
+    assert!(client.sessions.epoch(&client.session, 100).is_some(), "the epoch is there already");
+    client.sessions.turn(1_001, &client.config);
+    assert!(!client.sessions.holds(&client.session));
+    client.solve(&challenge, HOST);
+    assert!(!client.sessions.holds(&client.session), "who is proven never waits");
+    assert_eq!(client.hears()[0]["data"]["passed"], true);
+}
