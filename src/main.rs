@@ -1,1 +1,9 @@
-fn main() {}
+//! The `mida` binary: see `mida --help`.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

@@ -290,7 +290,7 @@ impl Outbox {
         held.in_flight = gather.len() as u32;
         held.bytes = before - taken + held.in_flight;
         self.bytes = self.bytes - u64::from(before) + u64::from(held.bytes);
-        if gather.len() == 0 {
+        if gather.is_empty() {
             self.gathers.push(gather);
             return None;
         }
@@ -312,7 +312,7 @@ impl Outbox {
     pub fn sent(&mut self, queue: u32, mut gather: Gather, sent: usize) -> Option<Gather> {
         gather.advance(sent);
         self.taken(queue, sent);
-        if gather.len() > 0 {
+        if !gather.is_empty() {
             return Some(gather);
         }
         self.recycle(gather);

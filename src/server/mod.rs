@@ -64,13 +64,13 @@ pub struct Running<C: Send + 'static> {
 ///
 /// # Errors
 /// An address, a core or the kernel's resources are not to be had; nothing is left running.
-pub fn start<A: App + 'static>(
+pub fn start<A>(
     plan: &Plan,
     clock: Instant,
     mut app: impl FnMut(usize, &[SocketAddr]) -> A,
 ) -> Result<Running<A::Command>, StartError>
 where
-    A: Send,
+    A: App + Send + 'static,
     A::Conn: Send,
 {
     let (addresses, listeners) = listen::bind(&plan.listen, plan.cores.len())?;
@@ -124,7 +124,11 @@ impl<C: Send + 'static> Running<C> {
 
     /// Leaves a letter for every reactor; false when one's box was full.
     pub fn post(&self, mut letter: impl FnMut() -> Letter<C>) -> bool {
-        self.inboxes.iter().fold(true, |all, inbox| inbox.post(letter()).is_ok() && all)
+        let mut all = true;
+        for inbox in &self.inboxes {
+            all &= inbox.post(letter()).is_ok();
+        }
+        all
     }
 
     /// New limits and heartbeat for every reactor; the capacity is that of the whole server.

@@ -16,7 +16,7 @@ use super::{
     io::{Completion, Io},
     slots::{HELD, REFUSE_ADDRESS, REFUSE_FULL, State},
 };
-use std::{collections::VecDeque, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 /// Letters that may wait for a reactor.
 const INBOX: usize = 4_096;
@@ -51,18 +51,16 @@ pub struct Reactor<I: Io, A: App> {
     core: Core<I::Socket, A::Conn>,
     inbox: Arc<Mailbox<I, A>>,
     letters: Vec<Letter<A::Command>>,
-    visits: VecDeque<Visit<A::Command>>,
+    /// Letters for everyone that go round together, and to which slot they come next.
+    round: (Vec<Errand<A::Command>>, u32),
+    /// Letters for the next round.
+    waiting: Vec<Errand<A::Command>>,
     /// Until then nothing is accepted; `u64::MAX` while accepting goes on.
     accept_again_ms: u64,
     draining: bool,
 }
 
-/// A letter on its way to every connection; it has come to those below `next`.
-struct Visit<C> {
-    what: Errand<C>,
-    next: u32,
-}
-
+/// A letter for everyone.
 enum Errand<C> {
     Command(C),
     Close(Close),
@@ -76,7 +74,8 @@ impl<I: Io, A: App> Reactor<I, A> {
             core: Core::new(settings, gate, seed),
             inbox,
             letters: Vec::new(),
-            visits: VecDeque::new(),
+            round: (Vec::new(), 0),
+            waiting: Vec::new(),
             accept_again_ms: u64::MAX,
             draining: false,
             io,
@@ -100,7 +99,7 @@ impl<I: Io, A: App> Reactor<I, A> {
 
     /// When the next turn is due if nothing comes before; `u64::MAX`: never.
     pub fn wakes_ms(&self) -> u64 {
-        if self.core.has_leftovers() || !self.visits.is_empty() {
+        if self.core.has_leftovers() || !self.round.0.is_empty() || !self.waiting.is_empty() {
             return 0;
         }
         self.core.wheel.next_ms().unwrap_or(u64::MAX).min(self.accept_again_ms)
@@ -250,7 +249,7 @@ impl<I: Io, A: App> Reactor<I, A> {
             match letter {
                 Letter::Command(command) => {
                     if guarded(&mut self.core.stats, || self.app.command(&command)) == Some(Reach::Everyone) {
-                        self.visits.push_back(Visit { what: Errand::Command(command), next: 0 });
+                        self.waiting.push(Errand::Command(command));
                     }
                 }
                 Letter::Settings(settings) => self.core.settings = settings,
@@ -258,29 +257,36 @@ impl<I: Io, A: App> Reactor<I, A> {
                     self.draining = true;
                     self.io.stop_listening();
                     self.accept_again_ms = u64::MAX;
-                    self.visits.push_back(Visit { what: Errand::Close(Close::GoingAway), next: 0 });
+                    self.waiting.push(Errand::Close(Close::GoingAway));
                 }
             }
         }
         self.letters = letters;
     }
 
-    /// Brings the first letter for everyone to some more connections. One letter after the other, so that
-    /// each connection gets them in order.
+    /// Brings the letters for everyone to some more connections. Those that wait when a round begins go
+    /// round together, so that they leave in one write; each connection gets all of them in order.
     fn visit(&mut self) {
-        let Some(mut visit) = self.visits.pop_front() else { return };
+        if self.round.0.is_empty() {
+            if self.waiting.is_empty() {
+                return;
+            }
+            self.round = (std::mem::take(&mut self.waiting), 0);
+        }
+        let (errands, next) = std::mem::take(&mut self.round);
         let end = self.core.slots.end();
-        let until = end.min(visit.next + VISITS);
-        for index in visit.next..until {
-            match &visit.what {
-                Errand::Command(command) => self.core.visited(&mut self.app, index, command),
-                Errand::Close(close) => self.core.sent_away(index, *close),
+        let until = end.min(next.saturating_add(VISITS));
+        for index in next..until {
+            for errand in &errands {
+                match errand {
+                    Errand::Command(command) => self.core.visited(&mut self.app, index, command),
+                    Errand::Close(close) => self.core.sent_away(index, *close),
+                }
             }
             self.settle(false);
         }
-        visit.next = until;
         if until < end {
-            self.visits.push_front(visit);
+            self.round = (errands, until);
         }
     }
 }

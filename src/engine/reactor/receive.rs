@@ -146,22 +146,23 @@ impl<S: Socket, C: Default> Core<S, C> {
     /// Bytes of an upgrade request. A head that comes in one piece is not copied.
     fn head<A: App<Conn = C>>(&mut self, app: &mut A, token: Token, bytes: &mut [u8]) {
         let Some(slot) = self.slots.get(token) else { return };
-        let most = self.settings.limits.head_bytes as usize;
-        if slot.tail == NO_TAIL {
+        let limits = &self.settings.limits;
+        let most = limits.head_bytes as usize;
+        let Some(tail) = self.tails.get_mut(slot.tail as usize) else {
             match upgrade::find_end(bytes, 0) {
-                Some(end) if end <= most => return self.upgrade(app, token, bytes, end),
-                None if bytes.len() <= most => {
-                    let tail = Tail { partial: None, raw: bytes.to_vec() };
-                    self.tail_bytes += tail.bytes() as u64;
-                    slot.tail = self.tails.insert(tail) as u32;
-                }
-                _ => self.refuse(token.index, Refusal::HeadTooLarge),
+                Some(end) if end <= most => self.upgrade(app, token, bytes, end),
+                _ => match upgrade::feed(bytes, 0, limits) {
+                    Ok(_) => {
+                        let tail = Tail { partial: None, raw: bytes.to_vec() };
+                        self.tail_bytes += tail.bytes() as u64;
+                        slot.tail = self.tails.insert(tail) as u32;
+                    }
+                    Err(refusal) => self.refuse(token.index, refusal),
+                },
             }
             return;
-        }
-        let Some(tail) = self.tails.get_mut(slot.tail as usize) else { return };
+        };
         let (held, searched) = (tail.raw.capacity() as u64, tail.raw.len());
-        // One byte more than the limit tells that it is passed; frames behind the head may be longer.
         tail.raw.extend_from_slice(bytes);
         self.tail_bytes = self.tail_bytes - held + tail.raw.capacity() as u64;
         match upgrade::find_end(&tail.raw, searched) {
@@ -171,8 +172,12 @@ impl<S: Socket, C: Default> Core<S, C> {
                 self.tail_bytes -= raw.capacity() as u64;
                 self.upgrade(app, token, &mut raw, end);
             }
-            None if tail.raw.len() <= most => {}
-            _ => self.refuse(token.index, Refusal::HeadTooLarge),
+            // Not whole, or too long: what is wrong with it already is said now.
+            _ => {
+                if let Err(refusal) = upgrade::feed(&tail.raw, searched, limits) {
+                    self.refuse(token.index, refusal);
+                }
+            }
         }
     }
 

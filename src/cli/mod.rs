@@ -1,0 +1,65 @@
+//! The command line: one file a command.
+
+mod connect;
+mod keygen;
+mod options;
+mod serve;
+
+use clap::{Parser, Subcommand, error::ErrorKind};
+use std::process::ExitCode;
+
+/// Wrong flags, files or addresses: something for the caller to mend.
+const USAGE: u8 = 2;
+
+/// A dense WebSocket server for Mida: messaging without passwords, sealed to secp256k1 keys
+#[derive(Parser)]
+#[command(name = "mida", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: serve::Flags,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the server; what `mida` alone does too
+    Serve(Box<serve::Flags>),
+    /// Makes a secret key in a new file and prints its public key
+    Keygen(keygen::Flags),
+    /// Talks to a server: shows its events, sends what is typed
+    Connect(connect::Flags),
+}
+
+/// Runs the command that the arguments name.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            print!("{error}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            // clap names what is missing on the lines that follow.
+            let more = text.lines().skip(1).take_while(|line| line.starts_with("  ")).map(str::trim);
+            let line = std::iter::once(first).chain(more).collect::<Vec<_>>().join(" ");
+            eprintln!("mida: {line} (see mida --help)");
+            return ExitCode::from(USAGE);
+        }
+    };
+    let done = match cli.command {
+        None => serve::run(cli.serve),
+        Some(Command::Serve(flags)) => serve::run(*flags),
+        Some(Command::Keygen(flags)) => keygen::run(&flags),
+        Some(Command::Connect(flags)) => connect::run(&flags),
+    };
+    match done {
+        Ok(code) => code,
+        Err(problem) => {
+            eprintln!("mida: {problem}");
+            ExitCode::from(USAGE)
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! The server's options: flags and the keys of the file are one list; a flag wins over the file.
+
+use clap::{Args, ValueEnum};
+use mida::{
+    app::{config::Config, protocol::encode::AuthMode},
+    engine::limits::Limits,
+};
+use serde::Deserialize;
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc};
+
+/// Each field is a flag, and in the file a key of the same name.
+#[derive(Args, Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Options {
+    /// Address to listen on, repeatable; port 0 picks one [default: 127.0.0.1:7700]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    pub listen: Vec<SocketAddr>,
+    /// Processors to run on, one reactor each, like 0,2-3 [default: all allowed ones]
+    #[arg(long, value_name = "LIST")]
+    pub cores: Option<String>,
+    /// Heartbeat in milliseconds, 100 to 3600000 [default: 30000]
+    #[arg(long, value_name = "MS")]
+    pub heartbeat: Option<u64>,
+    /// Send everything after the first rules in batches, and take batches
+    #[arg(long)]
+    pub batching: bool,
+    /// How a key is taken: proven by a signature, or as it is [default: signature]
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub auth: Option<Auth>,
+    /// Seconds from connecting to a passed authentication; 0: never required [default: 0]
+    #[arg(long, value_name = "SECONDS")]
+    pub auth_within: Option<u64>,
+    /// Refuse the plain ecdsa scheme, which can be relayed: only mida-v1 passes
+    #[arg(long)]
+    pub bound_only: bool,
+    /// Web origin that may connect, like https://chat.example, repeatable [default: the own host]
+    #[arg(long, value_name = "ORIGIN")]
+    pub allow_origin: Vec<String>,
+    /// Name in the metadata [default: mida]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Note in the metadata
+    #[arg(long)]
+    pub note: Option<String>,
+    /// Announce maintenance in so many seconds from now
+    #[arg(long, value_name = "SECONDS")]
+    pub maintenance_in: Option<u64>,
+    /// Host that clients dial, as in wss://HOST, repeatable; mida-v1 logins name it
+    /// [default: localhost:PORT and the socket's own IP:PORT]
+    #[arg(long, value_name = "HOST")]
+    pub public_host: Vec<String>,
+    /// Connections of the whole server [default: what the open-file limit allows]
+    #[arg(long, value_name = "N")]
+    pub max_connections: Option<u32>,
+    /// A limit of PROTOCOL.md, repeatable; 0 takes it away
+    #[arg(long, value_name = "NAME=VALUE", value_parser = limit)]
+    #[serde(skip)]
+    pub limit: Vec<(String, u64)>,
+    /// In the file: a table of limits.
+    #[arg(skip)]
+    pub limits: BTreeMap<String, u64>,
+    /// In the file: a table of further public fields of the metadata.
+    #[arg(skip)]
+    pub metadata: BTreeMap<String, serde_json::Value>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Auth {
+    Signature,
+    Key,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "write it like 127.0.0.1:7700 or [::1]:7700".to_owned())
+}
+
+fn limit(text: &str) -> Result<(String, u64), String> {
+    let (name, value) = text.split_once('=').ok_or("write it like message_bytes=65536")?;
+    let value = value.parse().map_err(|_| format!("the value of {name} is a whole number"))?;
+    Limits::default().set(name, value).map_err(|error| error.to_string())?;
+    Ok((name.to_owned(), value))
+}
+
+impl Options {
+    /// Reads a file of options.
+    ///
+    /// # Errors
+    /// One line with the file, the place in it, and what is wrong there.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let name = path.display();
+        let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {name}: {error}"))?;
+        toml::from_str(&text).map_err(|error| {
+            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            format!("{name}, line {line}: {}", error.message().replace('\n', " "))
+        })
+    }
+
+    /// These options, and where they say nothing, those of the file.
+    pub fn over(self, file: Self) -> Self {
+        let mut limits = file.limits;
+        limits.extend(self.limit.iter().cloned());
+        let list = |own: Vec<String>, other| if own.is_empty() { other } else { own };
+        Self {
+            listen: if self.listen.is_empty() { file.listen } else { self.listen },
+            cores: self.cores.or(file.cores),
+            heartbeat: self.heartbeat.or(file.heartbeat),
+            batching: self.batching || file.batching,
+            auth: self.auth.or(file.auth),
+            auth_within: self.auth_within.or(file.auth_within),
+            bound_only: self.bound_only || file.bound_only,
+            allow_origin: list(self.allow_origin, file.allow_origin),
+            name: self.name.or(file.name),
+            note: self.note.or(file.note),
+            maintenance_in: self.maintenance_in.or(file.maintenance_in),
+            public_host: list(self.public_host, file.public_host),
+            max_connections: self.max_connections.or(file.max_connections),
+            limit: Vec::new(),
+            limits,
+            metadata: file.metadata,
+        }
+    }
+
+    /// The limits.
+    ///
+    /// # Errors
+    /// One line on the limit that cannot be taken.
+    pub fn limits(&self) -> Result<Limits, String> {
+        let mut limits = Limits::default();
+        for (name, value) in &self.limits {
+            limits.set(name, *value).map_err(|error| error.to_string())?;
+        }
+        limits.check().map_err(|error| error.to_string())?;
+        Ok(limits)
+    }
+
+    /// The service these options describe; `now_ms` is the server's time.
+    ///
+    /// # Errors
+    /// One line on the option that cannot be taken.
+    pub fn config(&self, now_ms: u64) -> Result<Config, String> {
+        let limits = Arc::new(self.limits()?);
+        let heartbeat_ms = self.heartbeat.unwrap_or(30_000);
+        if !(100..=3_600_000).contains(&heartbeat_ms) {
+            return Err(format!("heartbeat is 100 to 3600000 milliseconds, not {heartbeat_ms}"));
+        }
+        for origin in &self.allow_origin {
+            let host = origin.split_once("://").map(|(_, host)| host);
+            if host.is_none_or(|host| host.is_empty() || host.contains('/')) {
+                return Err(format!("'{origin}' is no origin: write it like https://chat.example"));
+            }
+        }
+        for host in &self.public_host {
+            if host.is_empty() || host.contains(['/', ' ', '@']) || *host != host.to_lowercase() {
+                return Err(format!(
+                    "'{host}' is no host: write it in lower case, like chat.example or chat.example:8443"
+                ));
+            }
+        }
+        let public = serde_json::to_string(&self.metadata).map_err(|error| error.to_string())?;
+        let own = ["name", "online", "uptime", "maintenanceIn", "note"];
+        if let Some(name) = own.iter().find(|name| self.metadata.contains_key(**name)) {
+            return Err(format!("metadata.{name} is the server's own field: set it by its option"));
+        }
+        let config = Config {
+            name: self.name.clone().unwrap_or_else(|| "mida".to_owned()),
+            note: self.note.clone(),
+            maintenance_at_ms: self.maintenance_in.map(|s| now_ms.saturating_add(s.saturating_mul(1_000))),
+            public: public[1..public.len() - 1].to_owned(),
+            heartbeat_ms,
+            batching: self.batching,
+            auth: match self.auth {
+                Some(Auth::Key) => AuthMode::Key,
+                Some(Auth::Signature) | None => AuthMode::Signature,
+            },
+            auth_within_ms: self.auth_within.unwrap_or(0).saturating_mul(1_000),
+            bound_only: self.bound_only,
+            origins: self.allow_origin.clone(),
+            hosts: self.public_host.clone(),
+            limits,
+        };
+        let mut metadata = Vec::new();
+        mida::app::protocol::encode::metadata(&mut metadata, &config.metadata(u64::MAX, u64::MAX));
+        if metadata.len() > config.limits.message_bytes as usize {
+            return Err("name, note and metadata together are longer than message_bytes".to_owned());
+        }
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> Result<Options, String> {
+        let path = std::env::temp_dir().join(format!("mida-options-{}-{:p}", std::process::id(), text));
+        std::fs::write(&path, text).map_err(|error| error.to_string())?;
+        let options = Options::read(&path);
+        let _ = std::fs::remove_file(path);
+        options
+    }
+
+    #[test]
+    fn every_flag_is_a_key_and_flags_win() {
+        let text = r#"
+            listen = ["127.0.0.1:1", "[::1]:2"]
+            cores = "0"
+            heartbeat = 500
+            batching = true
+            auth = "key"
+            auth-within = 9
+            bound-only = true
+            allow-origin = ["https://a.example"]
+            name = "file"
+            note = "from file"
+            maintenance-in = 60
+            public-host = ["a.example"]
+            max-connections = 10
+            [limits]
+            fragments = 3
+            message_ms = 0
+            [metadata]
+            region = "eu"
+        "#;
+        let file = file(text).unwrap();
+        let flags = Options {
+            name: Some("flag".to_owned()),
+            limit: vec![("fragments".to_owned(), 4)],
+            ..Options::default()
+        };
+        let options = flags.over(file);
+        let config = options.config(1_000).unwrap();
+        assert_eq!((config.name.as_str(), config.note.as_deref()), ("flag", Some("from file")));
+        assert_eq!((config.limits.fragments, config.limits.message_ms), (4, u64::MAX));
+        assert_eq!((config.auth, config.auth_within_ms, config.bound_only), (AuthMode::Key, 9_000, true));
+        assert_eq!((config.maintenance_at_ms, config.public.as_str()), (Some(61_000), r#""region":"eu""#));
+        assert_eq!((options.listen.len(), options.max_connections, config.heartbeat_ms), (2, Some(10), 500));
+        assert_eq!((config.hosts, config.origins.len(), config.batching), (options.public_host, 1, true));
+    }
+
+    #[test]
+    fn what_cannot_be_taken_is_said_in_one_line() {
+        for (text, says) in [
+            ("heartbeat = 99", "heartbeat is 100"),
+            ("name = 3", "line 1"),
+            ("\nnmae = 'x'", "line 2"),
+            ("listen = ['nowhere']", "line 1"),
+            ("allow-origin = ['chat.example']", "no origin"),
+            ("public-host = ['wss://chat.example']", "no host"),
+            ("[limits]\nfragment = 1", "no limit is called"),
+            ("[limits]\nqueue_soft_bytes = 9999999", "queue_soft_bytes"),
+            ("[metadata]\nonline = 1", "own field"),
+        ] {
+            let error =
+                file(text).and_then(|options| Options::default().over(options).config(0)).unwrap_err();
+            assert!(error.contains(says) && !error.contains('\n'), "{text}: {error}");
+        }
+        assert!(Options::read(Path::new("/nonexistent/mida.toml")).unwrap_err().contains("cannot read"));
+    }
+}

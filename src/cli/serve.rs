@@ -1,0 +1,169 @@
+//! `mida serve`: the server's life from flags to the last close frame.
+
+use super::options::Options;
+use clap::Args;
+use mida::{
+    app::{
+        Mida,
+        config::Config,
+        crypto::rng::Rng,
+        relay::{Command, Online},
+    },
+    engine::reactor::{Letter, Settings},
+    server::{self, Plan, Running, cores, files},
+};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
+use std::{
+    io::Write,
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// From the first SIGTERM to the end, whoever is still there.
+const DRAIN_MOST: Duration = Duration::from_millis(4_500);
+
+#[derive(Args, Clone)]
+pub struct Flags {
+    /// File with any of these options, in TOML; read again on SIGHUP
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    options: Options,
+}
+
+impl Flags {
+    fn options(&self) -> Result<Options, String> {
+        let file = self.config.as_deref().map_or(Ok(Options::default()), Options::read)?;
+        Ok(self.options.clone().over(file))
+    }
+}
+
+pub fn run(flags: Flags) -> Result<ExitCode, String> {
+    let clock = Instant::now();
+    let options = flags.options()?;
+    let config = Arc::new(options.config(0)?);
+    let allowed = cores::allowed().map_err(|error| format!("cannot tell the cores: {error}"))?;
+    let cores = match &options.cores {
+        Some(list) => cores::parse(list, &allowed)?,
+        None => allowed,
+    };
+    let listen = match &options.listen[..] {
+        [] => vec![([127, 0, 0, 1], 7700).into()],
+        listen => listen.to_vec(),
+    };
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(|error| error.to_string())?;
+    log_to_stderr();
+    let open_files = files::raise_limit();
+    let settings = settings(&config, &options, open_files, cores.len());
+    let generators = cores.iter().map(|_| Rng::from_os()).collect::<Result<Vec<_>, _>>();
+    let mut generators =
+        generators.map_err(|error| format!("the system gives no random bytes: {error}"))?.into_iter();
+    let online = Online::new(cores.len());
+    let plan = Plan { listen, cores, settings };
+    let running = server::start(&plan, clock, |number, _| {
+        let rng = generators.next().expect("one was made for each core");
+        Mida::new(config.clone(), online.of(number), rng)
+    })
+    .map_err(|error| error.to_string())?;
+
+    let addresses: Vec<_> = running.addresses().iter().map(|address| format!("ws://{address}")).collect();
+    let mut stdout = std::io::stdout();
+    // Whoever started it may not care for the line.
+    let _ = writeln!(stdout, "listening on {}", addresses.join(", ")).and_then(|()| stdout.flush());
+    tracing::info!(
+        cores = ?plan.cores,
+        open_files,
+        connections = plan.settings.capacity,
+        heartbeat_ms = config.heartbeat_ms,
+        "ready"
+    );
+
+    let running = Arc::new(running);
+    let mut server = Server { flags, config, options, clock, plan, running, ends: false };
+    for signal in signals.forever() {
+        match signal {
+            SIGHUP => server.reload(),
+            _ => server.end(),
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Server {
+    flags: Flags,
+    options: Options,
+    config: Arc<Config>,
+    clock: Instant,
+    plan: Plan,
+    running: Arc<Running<Command>>,
+    ends: bool,
+}
+
+impl Server {
+    /// Reads the file again; what is wrong with it leaves everything as it was.
+    fn reload(&mut self) {
+        let now_ms = self.clock.elapsed().as_millis() as u64;
+        let read = self.flags.options().and_then(|options| Ok((options.config(now_ms)?, options)));
+        let (mut config, options) = match read {
+            Ok(read) => read,
+            Err(problem) => return tracing::error!("not reloaded: {problem}"),
+        };
+        if options.maintenance_in == self.options.maintenance_in {
+            // Announced once, it comes when it was said to come.
+            config.maintenance_at_ms = self.config.maintenance_at_ms;
+        }
+        if (&options.listen, &options.cores) != (&self.options.listen, &self.options.cores) {
+            tracing::warn!("listen and cores change only with a restart");
+        }
+        let settings = settings(&config, &options, files::raise_limit(), self.plan.cores.len());
+        self.config = Arc::new(config);
+        self.options = options;
+        let told = self.running.post_settings(&settings)
+            && self.running.post(|| Letter::Command(Command::Reload(self.config.clone())));
+        if told {
+            tracing::info!("reloaded");
+        } else {
+            tracing::error!("a core did not take the new configuration: its inbox is full");
+        }
+    }
+
+    /// The first time, everybody is sent away; the second time, it is over.
+    fn end(&mut self) {
+        if self.ends {
+            std::process::exit(1);
+        }
+        self.ends = true;
+        tracing::info!("closing all connections");
+        self.running.post(|| Letter::Drain);
+        let running = self.running.clone();
+        std::thread::spawn(move || {
+            running.wait(DRAIN_MOST);
+            std::process::exit(0);
+        });
+    }
+}
+
+fn settings(config: &Config, options: &Options, open_files: u64, reactors: usize) -> Settings {
+    let room = files::capacity(open_files, reactors);
+    let most = options.max_connections.unwrap_or(u32::MAX).min(config.limits.connections);
+    Settings {
+        limits: config.limits.clone(),
+        heartbeat_ms: config.heartbeat_ms,
+        capacity: room.min(most as usize).max(1),
+    }
+}
+
+fn log_to_stderr() {
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colours).with_target(false).init();
+    // The message of a panic may carry what a peer sent: the place is enough.
+    std::panic::set_hook(Box::new(|panic| match panic.location() {
+        Some(place) => tracing::error!("panic at {}:{}", place.file(), place.line()),
+        None => tracing::error!("panic"),
+    }));
+}
