@@ -53,7 +53,7 @@ impl Decoder {
     ///   batch's own two levels included.
     /// - [`ErrorCode::BatchingDisabled`]: a batch, right or wrong, and batching is off.
     /// - [`ErrorCode::BadBatch`]: a batch with anything wrong outside its messages, or a batch inside it.
-    /// - [`ErrorCode::BadEnvelope`]: any other JSON that is not a message.
+    /// - [`ErrorCode::BadEnvelope`]: any other JSON that is not a message, `t` beside `count` too.
     pub fn decode(
         &mut self,
         text: &[u8],
@@ -150,6 +150,9 @@ impl Messages<'_> {
         if root.count.is_none() {
             self.first = Some(root.message().ok_or(ErrorCode::BadEnvelope)?);
             return Ok(());
+        }
+        if root.t.is_some() {
+            return Err(ErrorCode::BadEnvelope);
         }
         if !batching {
             return Err(ErrorCode::BatchingDisabled);

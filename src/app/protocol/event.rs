@@ -118,9 +118,9 @@ error_codes! {
     BadJson = "bad_json" Peer No strike true
         "The text is not one JSON value in UTF-8, or it nests too deep.";
     BadEnvelope = "bad_envelope" Peer No strike true
-        "A message is an object: t an integer from 0 to 255, data an object or absent, neither repeated.";
+        "A message is an object: t an integer from 0 to 255, data an object or absent, neither repeated, no count.";
     BadBatch = "bad_batch" Peer No strike true
-        "A batch is an object: data an array of messages, count its length, from 1 to maxBatch; no batch inside, no t.";
+        "A batch is an object: data an array of messages, count its length, from 1 to maxBatch; no batch inside.";
     /// Also an event that only the server sends.
     UnknownEvent = "unknown_event" Peer No strike true
         "No event of a client has this t.";

@@ -100,12 +100,14 @@ fn expected<'a>(
     let Some(count) = json.all("count").first().copied() else {
         return expected_message(json).map(|message| (false, vec![message])).ok_or(ErrorCode::BadEnvelope);
     };
+    if !json.all("t").is_empty() {
+        return Err(ErrorCode::BadEnvelope);
+    }
     if !batching {
         return Err(ErrorCode::BatchingDisabled);
     }
     let [Json::Array(messages)] = json.all("data")[..] else { return Err(ErrorCode::BadBatch) };
     if json.repeats(&["count", "id"])
-        || !json.all("t").is_empty()
         || *count != Json::Unsigned(messages.len() as u64)
         || messages.is_empty()
         || messages.len() > limits.batch_messages as usize

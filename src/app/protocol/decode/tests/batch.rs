@@ -44,10 +44,6 @@ fn wrong_batches() -> Vec<String> {
         r#"{"count":1,"data":{}}"#,
         r#"{"count":1,"data":{"t":1}}"#,
         r#"{"count":1,"data":"x"}"#,
-        r#"{"t":1,"count":1,"data":[{"t":1}]}"#,
-        r#"{"count":1,"data":[{"t":1}],"t":1}"#,
-        r#"{"count":0,"t":1,"data":{}}"#,
-        r#"{"count":null,"t":1}"#,
         r#"{"count":1,"count":1,"data":[{"t":1}]}"#,
         r#"{"count":1,"data":[{"t":1}],"data":[{"t":1}]}"#,
         r#"{"id":1,"count":1,"data":[{"t":1}],"id":1}"#,
@@ -90,6 +86,22 @@ fn a_wrong_batch_is_refused_whole() {
     let (mut decoder, limits) = fresh();
     for text in wrong_batches() {
         assert_eq!(decode(&mut decoder, text.as_bytes(), &limits, true), Err(ErrorCode::BadBatch), "{text}");
+    }
+}
+
+#[test]
+fn t_beside_count_is_neither_a_message_nor_a_batch() {
+    let (mut decoder, limits) = fresh();
+    for text in [
+        r#"{"t":1,"count":1,"data":[{"t":1}]}"#,
+        r#"{"count":1,"data":[{"t":1}],"t":1}"#,
+        r#"{"count":0,"t":1,"data":{}}"#,
+        r#"{"count":null,"t":null}"#,
+    ] {
+        for batching in [false, true] {
+            let said = decode(&mut decoder, text.as_bytes(), &limits, batching);
+            assert_eq!(said, Err(ErrorCode::BadEnvelope), "{text}");
+        }
     }
 }
 
