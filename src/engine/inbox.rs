@@ -26,17 +26,29 @@ impl<T, W: Wake> Inbox<T, W> {
     /// # Errors
     /// The box is full; the letter comes back.
     pub fn post(&self, letter: T) -> Result<(), T> {
+        self.post_all([letter])
+    }
+
+    /// Leaves letters that the reactor will find together.
+    ///
+    /// # Errors
+    /// The box is full; the first letter that did not fit comes back, those before it are delivered.
+    pub fn post_all(&self, letters: impl IntoIterator<Item = T>) -> Result<(), T> {
+        let mut refused = None;
         {
-            let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
-            if letters.len() >= self.capacity {
-                return Err(letter);
+            let mut held = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
+            for letter in letters {
+                if held.len() >= self.capacity {
+                    refused = Some(letter);
+                    break;
+                }
+                held.push(letter);
             }
-            letters.push(letter);
         }
         if !self.woken.swap(true, Ordering::AcqRel) {
             self.waker.wake();
         }
-        Ok(())
+        refused.map_or(Ok(()), Err)
     }
 
     /// Takes all letters, in the order they were left, into the empty `letters`.

@@ -124,9 +124,14 @@ impl<C: Send + 'static> Running<C> {
 
     /// Leaves a letter for every reactor; false when one's box was full.
     pub fn post(&self, mut letter: impl FnMut() -> Letter<C>) -> bool {
+        self.post_all(|| std::iter::once(letter()))
+    }
+
+    /// Leaves letters for every reactor, which finds them there together; false when some did not fit.
+    pub fn post_all<L: IntoIterator<Item = Letter<C>>>(&self, mut letters: impl FnMut() -> L) -> bool {
         let mut all = true;
         for inbox in &self.inboxes {
-            all &= inbox.post(letter()).is_ok();
+            all &= inbox.post_all(letters()).is_ok();
         }
         all
     }

@@ -1,0 +1,175 @@
+//! Deliveries of a broadcast per second of the server's CPU time, through real sockets: sealed, clear, and a
+//! bare loop of send(). Servers on core 0, everybody they send to on core 1; each its own process.
+//!
+//! `cargo bench --bench delivery` measures; with `--quick` it only shows that everything works.
+//! Prints each pair as it is measured, then the median ratios with quartiles.
+
+mod bare;
+#[path = "../../tests/common/frames.rs"]
+#[allow(dead_code)] // Shared with tests, which use more of it.
+mod frames;
+mod log_in;
+mod served;
+mod sink;
+
+use std::{
+    io::{BufRead, BufReader, Lines, Write},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+};
+
+/// What a server sends, to whom, and how often within one turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Sealed,
+    SealedBatches,
+    Clear,
+    Bare,
+}
+
+const ALL: [(What, &str); 4] = [
+    (What::Sealed, "sealed"),
+    (What::SealedBatches, "sealed-batches"),
+    (What::Clear, "clear"),
+    (What::Bare, "bare"),
+];
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["server", what, sockets] => {
+            let what = ALL.iter().find(|(_, name)| *name == what).expect("a kind of server").0;
+            let sockets = sockets.parse().expect("a number of sockets");
+            pin(0);
+            if what == What::Bare { bare::serve(sockets) } else { served::serve(what, sockets) }
+        }
+        ["sink", address, sockets, logs_in] => {
+            pin(1);
+            sink::run(address, sockets.parse().expect("a number of sockets"), logs_in == "log-in");
+        }
+        _ => measure(args.iter().any(|arg| arg == "--quick" || arg == "--test")),
+    }
+}
+
+fn pin(core: usize) {
+    let allowed = mida::server::cores::allowed().unwrap_or_default();
+    if let Some(core) = allowed.get(core).or(allowed.first()) {
+        mida::server::cores::pin(*core).expect("an allowed core");
+    }
+    mida::server::files::raise_limit();
+}
+
+/// One server and those it sends to.
+struct Pair {
+    server: Process,
+    sink: Process,
+    sockets: u64,
+}
+
+impl Pair {
+    fn start(what: What, name: &str, sockets: u64) -> Self {
+        let mut server = Process::start(&["server", name, &sockets.to_string()]);
+        let address = server.line();
+        let logs_in = if matches!(what, What::Sealed | What::SealedBatches) { "log-in" } else { "plain" };
+        let mut sink = Process::start(&["sink", &address, &sockets.to_string(), logs_in]);
+        assert_eq!(sink.line(), "ready");
+        Self { server, sink, sockets }
+    }
+
+    /// One message of the event's size to everybody, so that everybody has a live epoch.
+    fn warm_up(&mut self) {
+        self.round(1);
+    }
+
+    /// Broadcasts `events` together; returns the CPU nanoseconds the server took until all have arrived.
+    fn round(&mut self, events: u64) -> u64 {
+        self.server.say(&format!("send {events}"));
+        let frames = self.server.number();
+        self.sink.say(&format!("await {}", frames * self.sockets));
+        assert_eq!(self.sink.line(), "arrived");
+        self.server.say("cpu");
+        self.server.number()
+    }
+
+    /// Deliveries per second of CPU, over at least `wall_s`.
+    fn rate(&mut self, events: u64, wall_s: f64) -> f64 {
+        let started = std::time::Instant::now();
+        let (mut deliveries, mut cpu_ns) = (0, 0);
+        loop {
+            cpu_ns += self.round(events);
+            deliveries += events * self.sockets;
+            if started.elapsed().as_secs_f64() >= wall_s {
+                return deliveries as f64 * 1e9 / cpu_ns as f64;
+            }
+        }
+    }
+}
+
+fn measure(quick: bool) {
+    let (sockets, wall_s, pairs) = if quick { (200, 0.05, 1) } else { (10_000, 3.0, 9) };
+    let mut kinds = ALL.map(|(what, name)| Pair::start(what, name, sockets));
+    kinds.iter_mut().for_each(Pair::warm_up);
+    let [sealed, batches, clear, bare] = &mut kinds;
+    println!("{sockets} connections, {pairs} pairs of {wall_s} s; deliveries per server CPU second");
+    compare("sealed / clear", pairs, || (sealed.rate(1, wall_s), clear.rate(1, wall_s)));
+    compare("sealed / bare send()", pairs, || (sealed.rate(1, wall_s), bare.rate(1, wall_s)));
+    compare("clear / bare send()", pairs, || (clear.rate(1, wall_s), bare.rate(1, wall_s)));
+    compare("8 in a turn / 1", pairs, || (sealed.rate(8, wall_s), sealed.rate(1, wall_s)));
+    compare("8 in a batch / 1", pairs, || (batches.rate(8, wall_s), batches.rate(1, wall_s)));
+}
+
+fn compare(what: &str, pairs: usize, mut pair: impl FnMut() -> (f64, f64)) {
+    let mut ratios = Vec::new();
+    for _ in 0..pairs {
+        let (a, b) = pair();
+        println!("  {what}: {a:.0} / {b:.0} = {:.3}", a / b);
+        ratios.push(a / b);
+    }
+    ratios.sort_by(f64::total_cmp);
+    let at = |part: f64| ratios[((ratios.len() - 1) as f64 * part).round() as usize];
+    println!("{what}: median {:.3}, quartiles {:.3} to {:.3}", at(0.5), at(0.25), at(0.75));
+}
+
+/// A process of this program that answers lines with lines, and ends with its standard input.
+struct Process {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Process {
+    fn start(args: &[&str]) -> Self {
+        let mut child = Command::new(std::env::current_exe().expect("this program"))
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("this program once more");
+        let output = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        Self { input: child.stdin.take(), child, output }
+    }
+
+    fn say(&mut self, line: &str) {
+        writeln!(self.input.as_mut().expect("a pipe"), "{line}").expect("the process listens");
+    }
+
+    fn line(&mut self) -> String {
+        self.output.next().expect("the process lives").expect("a line")
+    }
+
+    fn number(&mut self) -> u64 {
+        self.line().parse().expect("a number")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// CPU nanoseconds that a thread of this process has run.
+fn thread_cpu_ns(thread: &str) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).expect("schedstat");
+    stat.split(' ').next().and_then(|field| field.parse().ok()).expect("nanoseconds")
+}
