@@ -3,7 +3,7 @@
 use super::{
     error::{Close, Refusal},
     gate::Gate,
-    io::{Socket, Token},
+    io::Token,
     limits::Limits,
     outbox::{Form, Gather, Outbox, Run, Shared},
     wire::{Kind, Opcode, upgrade::Request},
@@ -101,7 +101,8 @@ pub struct Link<'a, C> {
     pub(super) queue: &'a mut u32,
     pub(super) outbox: &'a mut Outbox,
     pub(super) dirty: &'a mut Vec<u32>,
-    pub(super) socket: &'a dyn Socket,
+    pub(super) locals: &'a [SocketAddr],
+    pub(super) local: u16,
     pub(super) gate: &'a Gate,
     pub(super) address: u32,
     pub(super) limits: &'a Limits,
@@ -146,7 +147,7 @@ impl<C> Link<'_, C> {
 
     /// The address that the peer connected to, where the backend can tell.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.socket.local_addr()
+        self.locals.get(usize::from(self.local)).copied()
     }
 
     /// Counts a login of the peer's address.

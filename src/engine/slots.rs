@@ -34,6 +34,8 @@ pub struct Slot<S, C> {
     pub address: u32,
     /// Until when its control frames are paid for (GCRA), in wrapping milliseconds.
     pub controls_until_ms: u32,
+    /// Index of our address, in the reactor.
+    pub local: u16,
     pub state: State,
     pub flags: u8,
     pub conn: C,
@@ -81,6 +83,7 @@ impl<S, C: Default> Slots<S, C> {
             tail: NO_TAIL,
             address,
             controls_until_ms: 0,
+            local: u16::MAX,
             state: State::Upgrading,
             flags,
             conn: C::default(),

@@ -1,6 +1,6 @@
 //! The backend on epoll, through mio.
 
-use super::{Completion, Io, Sending, Socket, Sockets, Token, Wake};
+use super::{Completion, Io, Sending, Sockets, Token, Wake};
 use crate::engine::outbox::Gather;
 use mio::{
     Events, Interest, Poll, Waker,
@@ -42,6 +42,8 @@ pub struct Epoll {
 
 struct Listener {
     socket: TcpListener,
+    /// Where all its connections end; none when it listens on every address.
+    local: Option<SocketAddr>,
     /// Edge-triggered: true until an accept said WouldBlock.
     ready: bool,
 }
@@ -50,12 +52,6 @@ struct Readable {
     token: Token,
     /// The peer has closed or reset: read to the end, since no further edge comes.
     to_end: bool,
-}
-
-impl Socket for TcpStream {
-    fn local_addr(&self) -> Option<SocketAddr> {
-        TcpStream::local_addr(self).ok()
-    }
 }
 
 #[derive(Clone)]
@@ -82,7 +78,8 @@ impl Epoll {
             .map(|(index, listener)| {
                 let mut socket = TcpListener::from_std(listener);
                 poll.registry().register(&mut socket, listener_token(index), Interest::READABLE)?;
-                Ok(Listener { socket, ready: false })
+                let local = socket.local_addr().ok().filter(|local| !local.ip().is_unspecified());
+                Ok(Listener { socket, local, ready: false })
             })
             .collect::<io::Result<_>>()?;
         Ok(Self {
@@ -111,7 +108,8 @@ impl Epoll {
             match self.listeners[index].socket.accept() {
                 Ok((socket, peer)) => {
                     self.accepts_left -= 1;
-                    return Some(Completion::Accepted { listener: index, socket, peer });
+                    let local = self.listeners[index].local.or_else(|| socket.local_addr().ok());
+                    return Some(Completion::Accepted { socket, peer, local });
                 }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => self.listeners[index].ready = false,

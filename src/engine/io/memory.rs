@@ -1,7 +1,7 @@
 //! A backend without a kernel: connections are made, fed and read by the test or bench that holds it. Sends
 //! can be made to stall or to be taken in small pieces.
 
-use super::{Completion, Io, Sending, Socket, Sockets, Token, Wake};
+use super::{Completion, Io, Sending, Sockets, Token, Wake};
 use crate::engine::outbox::Gather;
 use std::{
     collections::{HashMap, VecDeque},
@@ -21,13 +21,6 @@ pub type Number = u32;
 #[derive(Debug)]
 pub struct End {
     pub number: Number,
-    local: Option<SocketAddr>,
-}
-
-impl Socket for End {
-    fn local_addr(&self) -> Option<SocketAddr> {
-        self.local
-    }
 }
 
 #[derive(Clone, Default)]
@@ -161,27 +154,36 @@ impl Io for Memory {
         if let Some(sent) = self.unpark() {
             return Some(sent);
         }
-        for _ in 0..self.input.len() {
-            match self.input.pop_front()? {
-                Input::Connect(number, peer) if self.accepting => {
-                    let socket = End { number, local: self.local };
-                    return Some(Completion::Accepted { listener: 0, socket, peer });
-                }
-                Input::Bytes(number, bytes) if self.peers.get(&number)?.token.is_some() => {
-                    let token = self.peers.get(&number)?.token?;
-                    if sockets.receiving(token).is_none() {
-                        self.input.push_back(Input::Bytes(number, bytes));
+        let mut at = 0;
+        while let Some(input) = self.input.get(at) {
+            // What has to wait keeps its place, so that a peer's input stays in order.
+            let ready = match input {
+                Input::Connect(..) => self.accepting.then_some(None),
+                Input::Bytes(number, _) | Input::End(number) => match self.peers.get(number) {
+                    Some(Peer { token: Some(token), .. }) if sockets.receiving(*token).is_some() => {
+                        Some(Some(*token))
+                    }
+                    Some(Peer { closed: false, .. }) => None,
+                    _ => {
+                        self.input.remove(at);
                         continue;
                     }
+                },
+            };
+            let Some(token) = ready else {
+                at += 1;
+                continue;
+            };
+            match (self.input.remove(at)?, token) {
+                (Input::Connect(number, peer), _) => {
+                    return Some(Completion::Accepted { socket: End { number }, peer, local: self.local });
+                }
+                (Input::Bytes(_, bytes), Some(token)) => {
                     self.spare.push(std::mem::replace(&mut self.lent, bytes));
                     return Some(Completion::Received { token, bytes: &mut self.lent });
                 }
-                Input::End(number) if self.peers.get(&number)?.token.is_some() => {
-                    let token = self.peers.get(&number)?.token?;
-                    return Some(Completion::Ended { token, result: Ok(()) });
-                }
-                Input::Bytes(number, _) | Input::End(number) if self.peers.get(&number)?.closed => {}
-                waiting => self.input.push_back(waiting),
+                (Input::End(_), Some(token)) => return Some(Completion::Ended { token, result: Ok(()) }),
+                (_, None) => {}
             }
         }
         None

@@ -11,7 +11,8 @@ pub mod memory;
 use super::outbox::Gather;
 use std::{io, net::SocketAddr, num::NonZeroU32, time::Duration};
 
-/// Names a connection: the index of its slot and a generation that no other holder of that slot had.
+/// Names a connection: the index of its slot, below 2^24, and a generation that no other holder of that
+/// slot had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Token {
     pub index: u32,
@@ -25,15 +26,11 @@ impl Token {
     }
 }
 
-/// What the reactor stores of a connection on behalf of its backend; at most 4 bytes in a release build.
-pub trait Socket {
-    /// The address the peer connected to, where the backend can tell.
-    fn local_addr(&self) -> Option<SocketAddr>;
-}
-
 /// The reactor's slots, as a backend sees them.
 pub trait Sockets<S> {
     /// The socket of a connection that wants bytes; none when the token is stale or receiving is paused.
+    /// What a backend has received all the same it keeps, with the end behind it, and brings it in order
+    /// after [`Io::resume`]; [`Sockets::socket`] tells whether anybody will want it.
     fn receiving(&mut self, token: Token) -> Option<&mut S>;
     /// The socket of a connection; none when the token is stale.
     fn socket(&mut self, token: Token) -> Option<&mut S>;
@@ -42,16 +39,18 @@ pub trait Sockets<S> {
 /// What the kernel has done.
 #[derive(Debug)]
 pub enum Completion<'a, S> {
-    /// A new connection. It receives nothing before [`Io::open`].
-    Accepted { listener: usize, socket: S, peer: SocketAddr },
+    /// A new connection, from the address `peer` to our address `local`, where the backend can tell. It
+    /// receives nothing before [`Io::open`]. None comes while [`Io::accepting`] is off.
+    Accepted { socket: S, peer: SocketAddr, local: Option<SocketAddr> },
     /// No connection could be accepted for want of something (descriptors, memory). Ask again with
     /// [`Io::accepting`] when there may be room; nothing else will.
     AcceptFailed(io::Error),
     /// Bytes from the peer, at least one. They may be changed in place; the loan ends with the next call.
     Received { token: Token, bytes: &'a mut [u8] },
-    /// The peer sends no more, or the connection is broken.
+    /// The peer sends no more, or the connection is broken. Never before bytes that came first.
     Ended { token: Token, result: io::Result<()> },
-    /// A send that was [`Sending::Pending`]: how many bytes of the rest the kernel took.
+    /// A send that was [`Sending::Pending`]: how many bytes of the rest the kernel took. It may follow the
+    /// close of its connection, so that the gather comes back.
     Sent { token: Token, gather: Gather, result: io::Result<usize> },
     /// [`Wake::wake`] was called, once or more often.
     Woken,
@@ -62,8 +61,8 @@ pub enum Completion<'a, S> {
 pub enum Sending {
     /// The kernel has taken that many bytes, perhaps fewer than all.
     Done(Gather, io::Result<usize>),
-    /// The kernel has taken that many bytes and the backend keeps the rest; a [`Completion::Sent`] follows
-    /// unless the connection is closed first.
+    /// The kernel has taken that many bytes and the backend keeps the rest, of which nothing may have been
+    /// tried yet; a [`Completion::Sent`] follows, or may not if the connection is closed first.
     Pending(usize),
 }
 
@@ -72,9 +71,11 @@ pub trait Wake: Clone + Send + Sync + 'static {
     fn wake(&self);
 }
 
-/// One core's way to the kernel.
+/// One core's way to the kernel. It may be made on another thread; from the first [`Io::wait`] on it stays
+/// on one.
 pub trait Io {
-    type Socket: Socket;
+    /// What the reactor stores of a connection on behalf of its backend: 4 bytes.
+    type Socket;
     type Waker: Wake;
 
     fn waker(&self) -> Self::Waker;
@@ -86,7 +87,7 @@ pub trait Io {
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()>;
 
     /// The next completion of this turn; none ends the turn. A connection with much to read is served
-    /// once a turn, so that it can't starve others.
+    /// once a turn, or for a bounded number of bytes, so that it can't starve others.
     fn next(&mut self, sockets: &mut impl Sockets<Self::Socket>) -> Option<Completion<'_, Self::Socket>>;
 
     /// Starts receiving.
@@ -98,13 +99,18 @@ pub trait Io {
     /// Sends all of `gather`. One send a connection at a time.
     fn send(&mut self, token: Token, socket: &mut Self::Socket, gather: Gather) -> Sending;
 
+    /// Starts what was asked for, without waiting; the reactor has sent a batch. A backend that starts
+    /// each thing as it is asked for has nothing to do.
+    fn flush(&mut self) {}
+
     /// Receiving goes on after a pause: [`Sockets::receiving`] said none for a while, and says it no more.
     fn resume(&mut self, token: Token, socket: &mut Self::Socket);
 
     /// Ends our direction (TCP FIN), once everything is sent.
     fn shutdown(&mut self, token: Token, socket: &mut Self::Socket);
 
-    /// Closes, and forgets what was in flight; `reset` discards what the kernel has not sent (TCP RST).
+    /// Closes; what is in flight and what the kernel has no room for at once is given up. `reset` discards
+    /// what the kernel has not sent (TCP RST).
     fn close(&mut self, token: Token, socket: Self::Socket, reset: bool);
 
     /// Accepts connections, or leaves them in the listeners' queues.

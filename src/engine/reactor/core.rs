@@ -5,7 +5,7 @@ use crate::engine::{
     app::{App, Link, ready},
     error::Close,
     gate::Gate,
-    io::{Io, Sending, Socket, Token},
+    io::{Io, Sending, Token},
     limits::Limits,
     outbox::{Gather, Outbox},
     slots::{ENDED, NO_TAIL, Slot, Slots, State},
@@ -16,12 +16,15 @@ use slab::Slab;
 use std::{
     collections::VecDeque,
     io,
+    net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
 /// From our close frame, or a refusal, to the end of TCP: then the connection is reset.
 pub const CLOSE_MS: u64 = 2_000;
+/// Addresses of our own that are told apart.
+const LOCALS: usize = 256;
 
 /// What the operator sets, the same for all reactors.
 #[derive(Clone, Debug)]
@@ -59,6 +62,8 @@ impl Tail {
 pub struct Core<S, C> {
     pub settings: Settings,
     pub gate: Arc<Gate>,
+    /// Our addresses that peers have connected to; slots hold an index.
+    pub locals: Vec<SocketAddr>,
     pub slots: Slots<S, C>,
     pub wheel: Wheel,
     pub outbox: Outbox,
@@ -79,12 +84,13 @@ pub struct Core<S, C> {
     full: bool,
 }
 
-impl<S: Socket, C: Default> Core<S, C> {
+impl<S, C: Default> Core<S, C> {
     pub fn new(settings: Settings, gate: Arc<Gate>, seed: u64) -> Self {
         Self {
             slots: Slots::with_capacity(settings.capacity + super::RESERVE),
             settings,
             gate,
+            locals: Vec::new(),
             wheel: Wheel::default(),
             outbox: Outbox::default(),
             tails: Slab::new(),
@@ -113,6 +119,19 @@ impl<S: Socket, C: Default> Core<S, C> {
         self.later.clear();
     }
 
+    /// The index of one of our addresses; `u16::MAX` when it is not known or there are too many.
+    pub fn intern(&mut self, local: Option<SocketAddr>) -> u16 {
+        let Some(local) = local else { return u16::MAX };
+        if let Some(known) = self.locals.iter().position(|known| *known == local) {
+            return known as u16;
+        }
+        if self.locals.len() == LOCALS {
+            return u16::MAX;
+        }
+        self.locals.push(local);
+        (self.locals.len() - 1) as u16
+    }
+
     pub fn has_leftovers(&self) -> bool {
         !self.later.is_empty() || !self.held.is_empty()
     }
@@ -138,6 +157,7 @@ impl<S: Socket, C: Default> Core<S, C> {
             self.now_ms,
             &mut self.outbox,
             &mut self.dirty,
+            &self.locals,
             &self.gate,
             &self.settings.limits,
         );
@@ -252,9 +272,11 @@ impl<S: Socket, C: Default> Core<S, C> {
     }
 
     fn flush_one<I: Io<Socket = S>, A: App<Conn = C>>(&mut self, io: &mut I, app: &mut A, index: u32) {
+        let mut stuck;
         loop {
             let Some(slot) = self.slots.at(index) else { return };
             let queue = slot.queue;
+            stuck = self.outbox.get(queue).is_some_and(|queue| queue.in_flight());
             let conn = &mut slot.conn;
             let stats = &mut self.stats;
             let (mut broken, mut later) = (false, false);
@@ -278,7 +300,7 @@ impl<S: Socket, C: Default> Core<S, C> {
                 break;
             }
         }
-        self.after_flush(io, index);
+        self.after_flush(io, index, stuck);
     }
 
     /// Hands bytes to the backend; true when the kernel took them all at once.
@@ -303,8 +325,9 @@ impl<S: Socket, C: Default> Core<S, C> {
         }
     }
 
-    /// A queue that drained is forgotten; one that did not is held to its limits.
-    fn after_flush<I: Io<Socket = S>>(&mut self, io: &mut I, index: u32) {
+    /// A queue that drained is forgotten; one that did not is held to its limits: to the hard one when it
+    /// is `stuck` behind a send of an earlier flush, since a send of this one may not have started yet.
+    fn after_flush<I: Io<Socket = S>>(&mut self, io: &mut I, index: u32, stuck: bool) {
         let Some(slot) = self.slots.at(index) else { return };
         let Some(queue) = self.outbox.get(slot.queue) else { return };
         queue.dirty = false;
@@ -334,7 +357,7 @@ impl<S: Socket, C: Default> Core<S, C> {
         }
         let Some(slot) = self.slots.at(index) else { return };
         let queue = slot.queue;
-        if bytes > limits.queue_hard_bytes && slot.state == State::Open {
+        if stuck && bytes > limits.queue_hard_bytes && slot.state == State::Open {
             self.fail(index, Close::TooSlow);
         }
         self.outbox.settle(queue);
@@ -352,6 +375,10 @@ impl<S: Socket, C: Default> Core<S, C> {
     /// Frees the slots that were condemned.
     pub fn bury<I: Io<Socket = S>, A: App<Conn = C>>(&mut self, io: &mut I, app: &mut A) {
         while let Some((index, reset)) = self.condemned.pop() {
+            if !reset {
+                // What is queued goes first: the end may come in the same turn as the last message.
+                self.flush_one(io, app, index);
+            }
             self.wheel_forget(index);
             let Some(slot) = self.slots.remove(index) else { continue };
             let token = Token { index, generation: slot.generation };
@@ -377,12 +404,14 @@ impl<S: Socket, C: Default> Core<S, C> {
 }
 
 /// The application's view of a slot.
-pub fn link<'a, S: Socket, C>(
+#[allow(clippy::too_many_arguments)] // Each borrows another part of the core, while the rest stays free.
+pub fn link<'a, S, C>(
     slot: &'a mut Slot<S, C>,
     index: u32,
     now_ms: u64,
     outbox: &'a mut Outbox,
     dirty: &'a mut Vec<u32>,
+    locals: &'a [SocketAddr],
     gate: &'a Gate,
     limits: &'a Limits,
 ) -> Link<'a, C> {
@@ -393,7 +422,8 @@ pub fn link<'a, S: Socket, C>(
         queue: &mut slot.queue,
         outbox,
         dirty,
-        socket: &slot.socket,
+        locals,
+        local: slot.local,
         gate,
         address: slot.address,
         limits,

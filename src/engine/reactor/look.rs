@@ -4,12 +4,12 @@ use super::core::Core;
 use crate::engine::{
     app::{App, ready},
     error::{Close, Refusal},
-    io::{Socket, Token},
+    io::Token,
     slots::{ALIVE, PINGED, State},
     wire::Opcode,
 };
 
-impl<S: Socket, C: Default> Core<S, C> {
+impl<S, C: Default> Core<S, C> {
     /// The timer of this slot, armed for `deadline_ms`, has fired. It is armed for the nearest of several
     /// deadlines, one of which may have moved since: then nothing happens but that it is armed again.
     pub fn fired<A: App<Conn = C>>(&mut self, app: &mut A, index: u32, deadline_ms: u64) {

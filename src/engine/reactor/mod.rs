@@ -120,7 +120,7 @@ impl<I: Io, A: App> Reactor<I, A> {
                 Some(Completion::Sent { token, gather, result }) => {
                     self.core.sent(&mut self.io, token, gather, result);
                 }
-                Some(Completion::Accepted { socket, peer, .. }) => self.accept(socket, peer),
+                Some(Completion::Accepted { socket, peer, local }) => self.accept(socket, peer, local),
                 Some(Completion::AcceptFailed(error)) => {
                     self.core.stats.accept_failures += 1;
                     tracing::warn!(%error, "cannot accept; trying again as soon as there may be room");
@@ -172,7 +172,7 @@ impl<I: Io, A: App> Reactor<I, A> {
         &mut self.io
     }
 
-    fn accept(&mut self, socket: I::Socket, peer: SocketAddr) {
+    fn accept(&mut self, socket: I::Socket, peer: SocketAddr, local: Option<SocketAddr>) {
         let core = &mut self.core;
         core.stats.accepted += 1;
         let (address, refuse) = match core.gate.enter(peer, &core.settings.limits) {
@@ -180,7 +180,9 @@ impl<I: Io, A: App> Reactor<I, A> {
             None => (Gate::FREE, REFUSE_ADDRESS),
         };
         let token = core.slots.insert(socket, address, refuse);
+        let local = core.intern(local);
         let Some(slot) = core.slots.at(token.index) else { return };
+        slot.local = local;
         if self.io.open(token, &mut slot.socket).is_err() {
             core.condemn(token.index, false);
             return;
@@ -213,6 +215,9 @@ impl<I: Io, A: App> Reactor<I, A> {
         let core = &mut self.core;
         if all || core.dirty.len() >= DIRTY || core.outbox.arena_bytes() >= ARENA_BYTES {
             core.flush(&mut self.io, &mut self.app);
+            if !all {
+                self.io.flush();
+            }
         }
         if !core.condemned.is_empty() {
             core.bury(&mut self.io, &mut self.app);

@@ -4,7 +4,7 @@ use super::core::{Core, Tail, guarded, link};
 use crate::engine::{
     app::{Accept, App, ready},
     error::{Close, Refusal},
-    io::{Socket, Token},
+    io::Token,
     limits::Limits,
     outbox::Outbox,
     slots::{ALIVE, HELD, NO_TAIL, PINGED, REFUSE_ADDRESS, REFUSE_FULL, State},
@@ -22,7 +22,7 @@ enum Ends {
     Closed(Option<u16>),
 }
 
-impl<S: Socket, C: Default> Core<S, C> {
+impl<S, C: Default> Core<S, C> {
     /// Bytes have come for this connection.
     #[inline]
     pub fn received<A: App<Conn = C>>(&mut self, app: &mut A, token: Token, bytes: &mut [u8]) {
@@ -66,8 +66,16 @@ impl<S: Socket, C: Default> Core<S, C> {
             match reader.next() {
                 Ok(Some(Received::Message { kind, payload })) => {
                     frames = true;
-                    let mut link =
-                        link(slot, index, self.now_ms, &mut self.outbox, &mut self.dirty, &self.gate, limits);
+                    let mut link = link(
+                        slot,
+                        index,
+                        self.now_ms,
+                        &mut self.outbox,
+                        &mut self.dirty,
+                        &self.locals,
+                        &self.gate,
+                        limits,
+                    );
                     let done = guarded(&mut self.stats, || app.received(&mut link, kind, payload));
                     match (done, link.closing) {
                         (Some(()), None) => {}
