@@ -58,10 +58,10 @@ fn pin(core: usize) {
     mida::server::files::raise_limit();
 }
 
-/// One server and those it sends to.
+/// One server and those it sends to, who end first.
 struct Pair {
-    server: Process,
     sink: Process,
+    server: Process,
     sockets: u64,
 }
 
@@ -72,7 +72,7 @@ impl Pair {
         let logs_in = if matches!(what, What::Sealed | What::SealedBatches) { "log-in" } else { "plain" };
         let mut sink = Process::start(&["sink", &address, &sockets.to_string(), logs_in]);
         assert_eq!(sink.line(), "ready");
-        Self { server, sink, sockets }
+        Self { sink, server, sockets }
     }
 
     /// One message of the event's size to everybody, so that everybody has a live epoch.
