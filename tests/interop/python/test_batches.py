@@ -1,0 +1,81 @@
+"""Batches, where the first rules say so and where not."""
+
+import json
+
+from client import AUTH, CHALLENGE, ERROR, METADATA
+from harness import ANY, check, dial, error
+
+
+@check
+async def the_first_rules_are_in_no_batch_even_with_batching():
+    async with await dial("batching") as client:  # `events_of` refuses others
+        assert client.rules["batching"] is True
+
+
+@check
+async def with_batching_a_login_works_as_without():
+    async with await dial("batching") as client:  # wants every message batched but the first rules
+        assert client.batching is True
+        assert "name" in await client.request(METADATA)
+        await client.log_in(method="signup")
+        assert client.rules["perms"] == ["metadata"]
+        assert "name" in await client.request(METADATA)
+        await client.send(77)
+        await error(client, "unknown_event", 77)
+
+
+@check
+async def a_batch_is_answered_in_order_and_its_messages_stand_alone():
+    async with await dial("batching") as client:
+        await client.send_batch(
+            (METADATA, {}), (77, {}), (METADATA, None), (AUTH, {"pubKey": client.identity}), (1, {})
+        )
+        events = [await client.receive() for _ in range(5)]
+        assert [e.t for e in events] == [METADATA, ERROR, ERROR, CHALLENGE, METADATA]
+        assert [e.data["code"] for e in events[1:3]] == ["unknown_event", "bad_envelope"]
+        assert [e.sealed for e in events] == [False, False, False, True, True]
+
+
+@check
+async def a_wrong_batch_is_refused_whole():
+    for batch in (
+        '{"count":2,"data":[{"t":1}]}',
+        '{"count":1,"data":[{"t":1},{"t":1}]}',
+        '{"count":0,"data":[]}',
+        '{"count":-1,"data":[{"t":1}]}',
+        '{"count":1.0,"data":[{"t":1}]}',
+        '{"count":"1","data":[{"t":1}]}',
+        '{"count":null,"data":[{"t":1}]}',
+        '{"count":1,"data":{"t":1}}',
+        '{"count":1}',
+        '{"count":1,"count":1,"data":[{"t":1}]}',
+        '{"count":2,"data":[{"t":1},{"count":1,"data":[{"t":1}]}]}',
+        json.dumps({"count": 65, "data": [{"t": 1}] * 65}),
+    ):
+        async with await dial("batching") as client:
+            await client.ws.send(batch)
+            await error(client, "bad_batch", None)
+            assert "name" in await client.request(METADATA)
+
+
+@check
+async def the_largest_batch_is_taken():
+    async with await dial("batching") as client:
+        await client.send_batch(*[(METADATA, {})] * 64)
+        for _ in range(64):
+            assert (await client.receive()).t == METADATA
+
+
+@check
+async def without_batching_a_batch_is_refused():
+    async with await dial("plain") as client:
+        await client.send_batch((METADATA, {}))
+        await error(client, "batching_disabled", None)
+        assert "name" in await client.request(METADATA)
+
+
+@check
+async def an_event_number_beside_a_count_is_a_bad_envelope():
+    async with await dial("batching") as client:
+        await client.ws.send('{"t":1,"count":1,"data":[{"t":1}]}')
+        await error(client, "bad_envelope", ANY)
