@@ -4,7 +4,7 @@
 use super::{Completion, Io, Sending, Sockets, Token, Wake};
 use crate::engine::outbox::Gather;
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     io,
     net::SocketAddr,
     sync::{
@@ -41,6 +41,8 @@ pub struct Peer {
     pub ended: bool,
     /// The server has closed.
     pub closed: bool,
+    /// It did so with a reset.
+    pub reset: bool,
     /// How many bytes the server may still send; none: any number.
     pub window: Option<usize>,
     token: Option<Token>,
@@ -49,14 +51,15 @@ pub struct Peer {
 
 enum Input {
     Connect(Number, SocketAddr),
+    NoRoom,
     Bytes(Number, Vec<u8>),
-    End(Number),
+    End(Number, io::Result<()>),
 }
 
 /// All connections of one reactor.
 #[derive(Default)]
 pub struct Memory {
-    pub peers: HashMap<Number, Peer>,
+    pub peers: BTreeMap<Number, Peer>,
     /// The address that peers are told to have connected to.
     pub local: Option<SocketAddr>,
     /// What is kept of the sent bytes: with false they are counted in [`Memory::sent_bytes`] and dropped.
@@ -96,7 +99,17 @@ impl Memory {
 
     /// A peer ends its direction.
     pub fn end(&mut self, number: Number) {
-        self.input.push_back(Input::End(number));
+        self.input.push_back(Input::End(number, Ok(())));
+    }
+
+    /// A peer resets the connection.
+    pub fn reset(&mut self, number: Number) {
+        self.input.push_back(Input::End(number, Err(io::ErrorKind::ConnectionReset.into())));
+    }
+
+    /// The next accept fails for want of descriptors.
+    pub fn fail_accept(&mut self) {
+        self.input.push_back(Input::NoRoom);
     }
 
     /// Takes what the server has sent to a peer.
@@ -154,39 +167,37 @@ impl Io for Memory {
         if let Some(sent) = self.unpark() {
             return Some(sent);
         }
-        let mut at = 0;
-        while let Some(input) = self.input.get(at) {
-            // What has to wait keeps its place, so that a peer's input stays in order.
-            let ready = match input {
-                Input::Connect(..) => self.accepting.then_some(None),
-                Input::Bytes(number, _) | Input::End(number) => match self.peers.get(number) {
-                    Some(Peer { token: Some(token), .. }) if sockets.receiving(*token).is_some() => {
-                        Some(Some(*token))
-                    }
-                    Some(Peer { closed: false, .. }) => None,
-                    _ => {
-                        self.input.remove(at);
-                        continue;
-                    }
+        loop {
+            // What can't be taken yet keeps its place, so that each connection's input stays in order.
+            let at = self.input.iter().position(|input| match input {
+                Input::Connect(..) | Input::NoRoom => self.accepting && self.listening,
+                Input::Bytes(number, _) | Input::End(number, _) => match self.peers.get(number) {
+                    Some(Peer { token: Some(token), .. }) => sockets.receiving(*token).is_some(),
+                    peer => peer.is_none_or(|peer| peer.closed),
                 },
+            })?;
+            let input = self.input.remove(at)?;
+            let token = match input {
+                Input::Bytes(number, _) | Input::End(number, _) => {
+                    self.peers.get(&number).and_then(|p| p.token)
+                }
+                _ => None,
             };
-            let Some(token) = ready else {
-                at += 1;
-                continue;
-            };
-            match (self.input.remove(at)?, token) {
+            match (input, token) {
                 (Input::Connect(number, peer), _) => {
                     return Some(Completion::Accepted { socket: End { number }, peer, local: self.local });
+                }
+                (Input::NoRoom, _) => {
+                    return Some(Completion::AcceptFailed(io::ErrorKind::OutOfMemory.into()));
                 }
                 (Input::Bytes(_, bytes), Some(token)) => {
                     self.spare.push(std::mem::replace(&mut self.lent, bytes));
                     return Some(Completion::Received { token, bytes: &mut self.lent });
                 }
-                (Input::End(_), Some(token)) => return Some(Completion::Ended { token, result: Ok(()) }),
+                (Input::End(_, result), Some(token)) => return Some(Completion::Ended { token, result }),
                 (_, None) => {}
             }
         }
-        None
     }
 
     fn open(&mut self, token: Token, socket: &mut End) -> io::Result<()> {
@@ -218,9 +229,9 @@ impl Io for Memory {
         self.peers.entry(socket.number).or_default().ended = true;
     }
 
-    fn close(&mut self, _token: Token, socket: End, _reset: bool) {
+    fn close(&mut self, _token: Token, socket: End, reset: bool) {
         let peer = self.peers.entry(socket.number).or_default();
-        (peer.closed, peer.token, peer.parked) = (true, None, None);
+        (peer.closed, peer.reset, peer.token, peer.parked) = (true, reset, None, None);
     }
 
     fn accepting(&mut self, on: bool) {
