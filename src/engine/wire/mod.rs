@@ -15,7 +15,7 @@ pub use frame::Opcode;
 pub use message::{Kind, Partial, Reader, Received};
 
 #[cfg(test)]
-mod tests {
+pub(in crate::engine) mod tests {
     use proptest::test_runner::{Config, RngSeed};
 
     /// Properties run with a fixed seed, so that a failure is there again at the next run.
