@@ -118,9 +118,9 @@ impl<S, C: Default> Slots<S, C> {
         self.slab.is_empty()
     }
 
-    /// The connection that has this queue: a search, for when memory is short.
-    pub fn with_queue(&self, queue: u32) -> Option<u32> {
-        self.slab.iter().find(|(_, slot)| slot.queue == queue).map(|(index, _)| index as u32)
+    /// The first connection of which this is true: a search, for when memory is short.
+    pub fn find(&self, is: impl Fn(&Slot<S, C>) -> bool) -> Option<u32> {
+        self.slab.iter().find(|(_, slot)| is(slot)).map(|(index, _)| index as u32)
     }
 
     /// One more than the highest index ever used.

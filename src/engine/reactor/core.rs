@@ -363,12 +363,27 @@ impl<S, C: Default> Core<S, C> {
         self.outbox.settle(queue);
     }
 
-    /// Over the reactor's bound: whoever has the longest queue is closed. False when there is nobody.
+    /// Over the reactor's bound: whoever holds most, in its queue or of an incomplete message, is closed.
+    /// False when there is nobody.
     fn relieve(&mut self) -> bool {
-        let Some(queue) = self.outbox.largest() else { return false };
-        let Some(index) = self.slots.with_queue(queue) else { return false };
+        let queue = self.outbox.largest();
+        let tail = self.tails.iter().max_by_key(|(_, tail)| tail.bytes()).map(|(index, _)| index as u32);
+        let queued = queue.and_then(|queue| self.outbox.get(queue)).map_or(0, |queue| queue.bytes() as usize);
+        let kept = tail.and_then(|tail| self.tails.get(tail as usize)).map_or(0, Tail::bytes);
+        let found = if queued >= kept {
+            queue.and_then(|queue| self.slots.find(|slot| slot.queue == queue))
+        } else {
+            tail.and_then(|tail| self.slots.find(|slot| slot.tail == tail))
+        };
+        let Some(index) = found else { return false };
         self.condemn(index, true);
-        self.outbox.discard(queue);
+        // What it holds is given back now, also what is in flight: the backend forgets it with the burial.
+        if let Some(slot) = self.slots.at(index) {
+            let queue = std::mem::replace(&mut slot.queue, Outbox::NONE);
+            let tail = std::mem::replace(&mut slot.tail, NO_TAIL);
+            self.outbox.close(queue);
+            self.drop_tail(tail);
+        }
         true
     }
 
