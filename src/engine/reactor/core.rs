@@ -247,12 +247,11 @@ impl<S, C: Default> Core<S, C> {
     ) {
         let Some(slot) = self.slots.get(token) else { return self.outbox.recycle(gather) };
         let Ok(sent) = result else { return self.condemn(token.index, false) };
-        let Some(rest) = self.outbox.sent(slot.queue, gather, sent) else {
-            // The rest of the queue follows with this turn's flush.
-            ready(&mut slot.queue, &mut self.outbox, &mut self.dirty, token.index);
-            return;
-        };
-        self.submit(io, token.index, rest);
+        // This turn's flush sends what follows in the queue, and sees whether it is below its limits again.
+        ready(&mut slot.queue, &mut self.outbox, &mut self.dirty, token.index);
+        if let Some(rest) = self.outbox.sent(slot.queue, gather, sent) {
+            self.submit(io, token.index, rest);
+        }
     }
 
     /// Flushes every queue that something was put in.
