@@ -139,7 +139,7 @@ impl<S, C: Default> Core<S, C> {
     /// Whether new connections are refused: from the capacity on, until under 90 % of it.
     pub fn is_full(&mut self) -> bool {
         let (open, capacity) = (self.slots.len(), self.settings.capacity);
-        self.full = open >= capacity || (self.full && open >= capacity / 10 * 9);
+        self.full = open >= capacity || (self.full && open >= capacity - capacity / 10);
         self.full
     }
 
