@@ -166,8 +166,9 @@ impl<S, C: Default> Core<S, C> {
             Some(()) => link.closing,
             None => Some(Close::Internal),
         };
-        if let Some(close) = closing {
-            self.fail(index, close);
+        match closing {
+            Some(close) => self.fail(index, close),
+            None => self.rearm(app, index),
         }
     }
 

@@ -143,7 +143,7 @@ impl<S, C: Default> Core<S, C> {
 
     /// The application's deadline may have come nearer.
     #[inline]
-    fn rearm<A: App<Conn = C>>(&mut self, app: &A, index: u32) {
+    pub fn rearm<A: App<Conn = C>>(&mut self, app: &A, index: u32) {
         let Some(slot) = self.slots.at(index) else { return };
         let deadline_ms = app.deadline_ms(&slot.conn);
         if deadline_ms < slot.timer.deadline_ms() {
@@ -211,16 +211,12 @@ impl<S, C: Default> Core<S, C> {
         slot.flags |= ALIVE;
         let queue = ready(&mut slot.queue, &mut self.outbox, &mut self.dirty, index);
         self.outbox.push_raw(queue, |response| upgrade::accept(response, request.key, subprotocol));
-        let deadline_ms = self.next_look_ms(token).min(self.app_deadline_ms(app, index));
-        self.wheel.arm(&mut self.slots, index, deadline_ms);
+        let look_ms = self.next_look_ms(token);
+        self.wheel.arm(&mut self.slots, index, look_ms);
         self.call(app, index, |app, link| app.opened(link));
         if !rest.is_empty() {
             self.received(app, token, rest);
         }
-    }
-
-    fn app_deadline_ms<A: App<Conn = C>>(&mut self, app: &A, index: u32) -> u64 {
-        self.slots.at(index).map_or(u64::MAX, |slot| app.deadline_ms(&slot.conn))
     }
 
     /// Answers an upgrade request with a refusal, and ends.
