@@ -271,11 +271,17 @@ impl Outbox {
                 }
                 Form::Message(mark) => {
                     let start = head;
-                    let mut run =
-                        Run { nodes: &mut self.nodes, arena: &self.arena, head: &mut head, mark, taken: 0 };
+                    let mut run = Run {
+                        nodes: &mut self.nodes,
+                        arena: &self.arena,
+                        head: &mut head,
+                        mark,
+                        taken: 0,
+                        stopped: false,
+                    };
                     close(&mut run, &mut gather);
                     taken += run.taken;
-                    if head == start {
+                    if run.stopped || head == start {
                         break;
                     }
                 }
@@ -365,9 +371,15 @@ pub struct Run<'a> {
     head: &'a mut u32,
     mark: u8,
     taken: u32,
+    stopped: bool,
 }
 
 impl Run<'_> {
+    /// Nothing more is taken into this gather, whatever was advanced.
+    pub(super) fn stop(&mut self) {
+        self.stopped = true;
+    }
+
     pub fn mark(&self) -> u8 {
         self.mark
     }

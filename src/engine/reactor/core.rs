@@ -281,21 +281,34 @@ impl<S, C: Default> Core<S, C> {
             let stats = &mut self.stats;
             let (mut broken, mut later) = (false, false);
             let gather = self.outbox.gather(queue, |run, gather| {
+                let whole = gather.bytes.len();
                 match guarded(stats, || app.flush(conn, run, gather)) {
-                    Some(Ok(())) => {}
+                    Some(Ok(())) => return,
                     Some(Err(_)) => later = true,
-                    None => broken = true,
+                    None => {
+                        broken = true;
+                        gather.bytes.truncate(whole);
+                    }
                 }
+                run.stop();
             });
             if later {
                 self.later.push(Token { index, generation: slot.generation });
             }
             if broken {
                 self.outbox.discard(queue);
+                if let Some(slot) = self.slots.at(index) {
+                    // A close frame that was queued is gone too.
+                    slot.state = State::Open;
+                }
                 self.fail(index, Close::Internal);
-                // The list of dirty queues is being walked: it comes up again at its end.
             }
-            let Some(gather) = gather else { break };
+            let Some(gather) = gather else {
+                if broken {
+                    continue;
+                }
+                break;
+            };
             if !self.submit(io, index, gather) || later {
                 break;
             }
