@@ -20,7 +20,8 @@ impl<S, C: Default> Core<S, C> {
             State::Closing | State::Draining => return self.condemn(index, true),
             State::Open => {}
         }
-        if deadline_ms % self.settings.heartbeat_ms == self.phase_ms(token) {
+        // The timer was armed for no later than the next look; when the turn is late, both have passed.
+        if self.look_from_ms(token, deadline_ms) <= self.now_ms {
             self.look(token);
         }
         let (mut message_ms, mut soft_ms) = (u64::MAX, u64::MAX);
@@ -66,12 +67,16 @@ impl<S, C: Default> Core<S, C> {
 
     /// The first look after now; `u64::MAX` without a heartbeat.
     pub fn next_look_ms(&self, token: Token) -> u64 {
+        self.look_from_ms(token, self.now_ms + 1)
+    }
+
+    /// The first look at or after `from_ms`.
+    fn look_from_ms(&self, token: Token, from_ms: u64) -> u64 {
         let beat_ms = self.settings.heartbeat_ms;
         if beat_ms == u64::MAX {
             return u64::MAX;
         }
-        let next = self.now_ms + 1;
-        next + (self.phase_ms(token) + beat_ms - next % beat_ms) % beat_ms
+        from_ms + (self.phase_ms(token) + beat_ms - from_ms % beat_ms) % beat_ms
     }
 
     /// The connection's own place in the heartbeat, the same for its whole life.
