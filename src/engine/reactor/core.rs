@@ -196,6 +196,7 @@ impl<S, C: Default> Core<S, C> {
         payload[2..2 + phrase.len()].copy_from_slice(phrase);
         if close == Close::TooSlow
             && let Some(slot) = self.slots.at(index)
+            && slot.state == State::Open
         {
             // What it did not read is lost to it in any case; the close frame is to get through.
             self.outbox.discard(slot.queue);
