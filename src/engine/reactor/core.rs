@@ -172,6 +172,18 @@ impl<S, C: Default> Core<S, C> {
         }
     }
 
+    /// When an open connection's timer is to come.
+    #[inline]
+    pub fn app_deadline_ms<A: App<Conn = C>>(&mut self, app: &A, index: u32) -> u64 {
+        let Some(slot) = self.slots.at(index).filter(|slot| slot.state == State::Open) else {
+            return u64::MAX;
+        };
+        guarded(&mut self.stats, || app.deadline_ms(&slot.conn)).unwrap_or_else(|| {
+            self.fail(index, Close::Internal);
+            u64::MAX
+        })
+    }
+
     /// A letter for everyone.
     pub fn visited<A: App<Conn = C>>(&mut self, app: &mut A, index: u32, command: &A::Command) {
         if self.slots.at(index).is_some_and(|slot| slot.state == State::Open) {

@@ -39,14 +39,13 @@ impl<S, C: Default> Core<S, C> {
         } else if soft_ms <= self.now_ms {
             self.fail(index, Close::TooSlow);
         }
-        let Some(slot) = self.slots.at(index) else { return };
-        if slot.state == State::Open && app.deadline_ms(&slot.conn) <= self.now_ms {
+        if self.app_deadline_ms(app, index) <= self.now_ms {
             self.call(app, index, |app, link| app.timer(link));
         }
-        let next_ms = self.next_look_ms(token).min(message_ms).min(soft_ms);
+        let app_ms = self.app_deadline_ms(app, index);
         let Some(slot) = self.slots.at(index) else { return };
         if slot.state == State::Open {
-            let next_ms = next_ms.min(app.deadline_ms(&slot.conn));
+            let next_ms = self.next_look_ms(token).min(message_ms).min(soft_ms).min(app_ms);
             self.wheel.arm(&mut self.slots, index, next_ms);
         }
     }

@@ -108,7 +108,7 @@ impl<I: Io, A: App> Reactor<I, A> {
     /// Does all there is to do at `now_ms` (milliseconds since the reactor started).
     pub fn turn(&mut self, now_ms: u64) {
         self.core.begin(now_ms);
-        self.app.turn(now_ms);
+        guarded(&mut self.core.stats, || self.app.turn(now_ms));
         self.take_up_held();
         loop {
             match self.io.next(&mut self.core.slots) {
@@ -232,7 +232,9 @@ impl<I: Io, A: App> Reactor<I, A> {
         for _ in 0..self.core.held.len() {
             let Some(token) = self.core.held.pop_front() else { break };
             let Some(slot) = self.core.slots.get(token) else { continue };
-            if slot.state == State::Open && self.app.holds(&slot.conn) {
+            if slot.state == State::Open
+                && guarded(&mut self.core.stats, || self.app.holds(&slot.conn)) == Some(true)
+            {
                 self.core.held.push_front(token);
                 break;
             }

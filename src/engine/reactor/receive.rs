@@ -60,8 +60,12 @@ impl<S, C: Default> Core<S, C> {
         let mut reader = Reader::new(bytes, &mut partial, limits, self.now_ms);
         let mut frames = false;
         let ends = loop {
-            if app.holds(&slot.conn) && !reader.rest().is_empty() {
-                break Ends::Held;
+            if !reader.rest().is_empty() {
+                match guarded(&mut self.stats, || app.holds(&slot.conn)) {
+                    Some(false) => {}
+                    Some(true) => break Ends::Held,
+                    None => break Ends::Close(Close::Internal),
+                }
             }
             match reader.next() {
                 Ok(Some(Received::Message { kind, payload })) => {
@@ -144,9 +148,10 @@ impl<S, C: Default> Core<S, C> {
     /// The application's deadline may have come nearer.
     #[inline]
     pub fn rearm<A: App<Conn = C>>(&mut self, app: &A, index: u32) {
-        let Some(slot) = self.slots.at(index) else { return };
-        let deadline_ms = app.deadline_ms(&slot.conn);
-        if deadline_ms < slot.timer.deadline_ms() {
+        let deadline_ms = self.app_deadline_ms(app, index);
+        if let Some(slot) = self.slots.at(index)
+            && deadline_ms < slot.timer.deadline_ms()
+        {
             self.wheel.arm(&mut self.slots, index, deadline_ms);
         }
     }
