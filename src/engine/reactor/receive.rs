@@ -56,6 +56,7 @@ impl<S, C: Default> Core<S, C> {
             partial = tail.partial.take();
             self.tail_bytes -= partial.as_ref().map_or(0, |partial| partial.bytes()) as u64;
         }
+        let fragments = partial.as_ref().map_or(0, |partial| partial.frames());
         let limits = &*self.settings.limits;
         let mut reader = Reader::new(bytes, &mut partial, limits, self.now_ms);
         let mut frames = false;
@@ -109,10 +110,11 @@ impl<S, C: Default> Core<S, C> {
                 Err(close) => break Ends::Close(close),
             }
         };
-        if frames {
+        let rest = if matches!(ends, Ends::Held) { reader.rest().to_vec() } else { Vec::new() };
+        // A fragment is a frame too.
+        if frames || partial.as_ref().is_some_and(|partial| partial.frames() > fragments) {
             slot.flags |= ALIVE;
         }
-        let rest = if matches!(ends, Ends::Held) { reader.rest().to_vec() } else { Vec::new() };
         if partial.is_some() || !rest.is_empty() {
             let tail = Tail { partial, raw: rest };
             self.tail_bytes += tail.bytes() as u64;

@@ -210,6 +210,11 @@ impl Partial {
         self.started_ms
     }
 
+    /// Whole frames of the message that has begun.
+    pub fn frames(&self) -> u32 {
+        self.frames
+    }
+
     /// Bytes of memory that this holds, itself included.
     pub fn bytes(&self) -> usize {
         size_of::<Self>() + self.assembly.capacity() + self.control.capacity()
