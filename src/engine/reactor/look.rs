@@ -64,6 +64,17 @@ impl<S, C: Default> Core<S, C> {
         }
     }
 
+    /// The heartbeat has changed: an open connection's next look may be nearer than its timer.
+    pub fn arm_look(&mut self, index: u32) {
+        let Some(slot) = self.slots.at(index) else { return };
+        let (is_open, armed_ms) = (slot.state == State::Open, slot.timer.deadline_ms());
+        let token = Token { index, generation: slot.generation };
+        let look_ms = self.next_look_ms(token);
+        if is_open && look_ms < armed_ms {
+            self.wheel.arm(&mut self.slots, index, look_ms);
+        }
+    }
+
     /// The first look after now; `u64::MAX` without a heartbeat.
     pub fn next_look_ms(&self, token: Token) -> u64 {
         self.look_from_ms(token, self.now_ms + 1)

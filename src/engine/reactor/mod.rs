@@ -64,6 +64,8 @@ pub struct Reactor<I: Io, A: App> {
 enum Errand<C> {
     Command(C),
     Close(Close),
+    /// The next look may be nearer than it was.
+    Heartbeat,
 }
 
 impl<I: Io, A: App> Reactor<I, A> {
@@ -259,7 +261,10 @@ impl<I: Io, A: App> Reactor<I, A> {
                         self.waiting.push(Errand::Command(command));
                     }
                 }
-                Letter::Settings(settings) => self.core.settings = settings,
+                Letter::Settings(settings) => {
+                    self.core.settings = settings;
+                    self.waiting.push(Errand::Heartbeat);
+                }
                 Letter::Drain => {
                     self.draining = true;
                     self.io.stop_listening();
@@ -288,6 +293,7 @@ impl<I: Io, A: App> Reactor<I, A> {
                 match errand {
                     Errand::Command(command) => self.core.visited(&mut self.app, index, command),
                     Errand::Close(close) => self.core.sent_away(index, *close),
+                    Errand::Heartbeat => self.core.arm_look(index),
                 }
             }
             self.settle(false);
