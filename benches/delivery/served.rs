@@ -7,7 +7,7 @@ use mida::{
         config::Config,
         crypto::rng::Rng,
         protocol::encode,
-        relay::{Command, Online},
+        relay::{Command, Online, Reload},
     },
     engine::{
         limits::Limits,
@@ -54,7 +54,7 @@ pub fn serve(what: What, sockets: u64) {
                 let letters: Vec<_> = (0..events)
                     .map(|_| {
                         number += 1;
-                        Arc::new(event(&base, number, sockets))
+                        Reload::new(&base, Arc::new(event(&base, number, sockets)), &online, 100_000)
                     })
                     .collect();
                 println!("{}", if batching { 1 } else { events });

@@ -10,14 +10,14 @@ pub mod session;
 use self::{
     config::Config,
     crypto::rng::Rng,
-    protocol::{decode::Decoder, encode},
+    protocol::decode::Decoder,
     relay::{Command, Online},
     session::{Answers, Session, Sessions},
 };
 use crate::engine::{
     app::{Accept, App, Later, Link, Reach},
     error::{Close, Refusal},
-    outbox::{Form, Gather, Run, Shared},
+    outbox::{Form, Gather, Run},
     wire::{Kind, Opcode, upgrade::Request},
 };
 use std::{net::SocketAddr, sync::Arc};
@@ -37,27 +37,17 @@ pub struct Mida {
     config: Arc<Config>,
     decoder: Decoder,
     sessions: Sessions,
-    online: Online,
     /// Host header of the upgrade that is being answered.
     dialled: String,
-    /// What the reload under way tells everybody, once for all.
-    news: Option<News>,
-}
-
-struct News {
-    metadata: Option<Arc<Shared>>,
-    rules: bool,
 }
 
 impl Mida {
     pub fn new(config: Arc<Config>, online: Online, rng: Rng) -> Self {
         Self {
             decoder: Decoder::new(&config.limits),
-            sessions: Sessions::new(rng, online.clone()),
-            online,
+            sessions: Sessions::new(rng, online),
             config,
             dialled: String::new(),
-            news: None,
         }
     }
 
@@ -137,29 +127,18 @@ impl App for Mida {
     }
 
     fn command(&mut self, command: &Command) -> Reach {
-        let Command::Reload(config) = command;
-        let before = std::mem::replace(&mut self.config, config.clone());
-        let metadata = config.tells_other_than(&before).then(|| {
-            let metadata = config.metadata(self.online.total(), self.sessions.now_ms);
-            Shared::new(Opcode::Text, |text| encode::metadata(text, &metadata))
-        });
-        let rules = config.rules_other_than(&before);
-        // Whoever has not heard the last news yet hears both.
-        let last = self.news.take();
-        let rules = rules || last.as_ref().is_some_and(|last| last.rules);
-        let metadata = metadata.or(last.and_then(|last| last.metadata));
-        let reach = if rules || metadata.is_some() { Reach::Everyone } else { Reach::Nobody };
-        self.news = Some(News { metadata, rules });
-        reach
+        let Command::Reload(reload) = command;
+        self.config = reload.config.clone();
+        if reload.rules || reload.metadata.is_some() { Reach::Everyone } else { Reach::Nobody }
     }
 
-    fn visit(&mut self, link: &mut Link<'_, Session>, _command: &Command) {
+    fn visit(&mut self, link: &mut Link<'_, Session>, command: &Command) {
+        let Command::Reload(reload) = command;
         let session = *link.conn;
-        let Some(news) = &self.news else { return };
-        if let Some(metadata) = &news.metadata {
+        if let Some(metadata) = &reload.metadata {
             link.share(form(&session), metadata);
         }
-        if news.rules {
+        if reload.rules {
             self.sessions.say_rules(&session, &self.config, &mut Sealer(link));
         }
     }
@@ -191,6 +170,10 @@ fn form(session: &Session) -> Form {
 struct Sealer<'a, 'b>(&'a mut Link<'b, Session>);
 
 impl Answers for Sealer<'_, '_> {
+    fn greet(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.0.encoded_frame(Opcode::Text, write);
+    }
+
     fn say(&mut self, session: &Session, write: impl FnOnce(&mut Vec<u8>)) {
         match form(session) {
             Form::Message(mark) => self.0.message(mark, write),

@@ -1,6 +1,7 @@
 //! Who else hears of something: how many are there over all cores, and what everybody is told.
 
-use super::config::Config;
+use super::{config::Config, protocol::encode};
+use crate::engine::{outbox::Shared, wire::Opcode};
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
@@ -44,9 +45,30 @@ impl Online {
 }
 
 /// What the server tells every core.
+#[derive(Clone)]
 pub enum Command {
-    /// A new configuration holds; those connected hear of what changed for them.
-    Reload(Arc<Config>),
+    Reload(Reload),
+}
+
+/// A new configuration holds, and those connected hear of what changed for them.
+#[derive(Clone)]
+pub struct Reload {
+    pub config: Arc<Config>,
+    /// Event 1, encoded once for all, if it says something else now.
+    pub metadata: Option<Arc<Shared>>,
+    /// Whether event 0 says something else now.
+    pub rules: bool,
+}
+
+impl Reload {
+    /// From the configuration `before` to `config`, at `now_ms` of server time.
+    pub fn new(before: &Config, config: Arc<Config>, online: &Online, now_ms: u64) -> Self {
+        let metadata = config.tells_other_than(before).then(|| {
+            let metadata = config.metadata(online.total(), now_ms);
+            Shared::new(Opcode::Text, |text| encode::metadata(text, &metadata))
+        });
+        Self { metadata, rules: config.rules_other_than(before), config }
+    }
 }
 
 #[cfg(test)]

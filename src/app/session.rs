@@ -52,6 +52,8 @@ const PROVEN: u8 = 4;
 const STRANGE_HOST: u8 = 8;
 /// It has strikes.
 const STRUCK: u8 = 16;
+/// Its key was taken as it is.
+const KEYED: u8 = 32;
 
 const _: () = assert!(size_of::<Session>() == 20);
 // With a backend whose socket is four bytes, as in a release build.
@@ -123,9 +125,26 @@ struct Login {
     display_name: String,
 }
 
+/// What holds for this session.
+fn rules<'a>(session: &Session, config: &Config) -> Rules<'a> {
+    let known = session.flags & (PROVEN | KEYED) != 0;
+    Rules {
+        hb_ms: config.heartbeat_ms,
+        perms: if known { &["metadata"] } else { &["metadata", "auth"] },
+        batching: session.batching(),
+        auth: config.auth,
+        auth_within_ms: config.auth_within_ms,
+        max_message: config.limits.message_bytes,
+        max_batch: config.limits.batch_messages,
+        ext: &[],
+    }
+}
+
 /// How a session answers. A message is an event as JSON; whether it is sealed or joins a batch is the
 /// receiver's business, by the session's state at that moment.
 pub trait Answers {
+    /// The first thing on a connection: in the clear, and in no batch.
+    fn greet(&mut self, write: impl FnOnce(&mut Vec<u8>));
     fn say(&mut self, session: &Session, write: impl FnOnce(&mut Vec<u8>));
     /// Closes once everything said has been sent.
     fn close(&mut self, close: Close);
@@ -189,7 +208,8 @@ impl Sessions {
             session.flags |= STRANGE_HOST;
             self.strange_hosts.insert(out.number(), host);
         }
-        self.say_rules(session, config, out);
+        let rules = rules(session, config);
+        out.greet(|text| encode::rules(text, &rules));
     }
 
     /// A message of the client, or what is wrong with it.
@@ -207,9 +227,13 @@ impl Sessions {
             Ok(Event::Metadata) => self.say_metadata(session, config, out),
             Ok(Event::Auth(auth)) => self.auth(session, config, &auth, message.id, out),
             Ok(Event::Solution(solution)) => self.solution(session, config, Some(&solution), message.id, out),
-            // Whatever is wrong with it, an answer to a challenge uses up an attempt.
-            Err(ErrorCode::BadData) if message.t == Some(event::SOLUTION) && session.is_challenged() => {
+            // Whatever is wrong with it, an answer to a challenge uses up an attempt, and one to none is
+            // out of order.
+            Err(ErrorCode::BadData) if message.t == Some(event::SOLUTION) => {
                 self.solution(session, config, None, message.id, out);
+            }
+            Err(ErrorCode::BadData) if message.t == Some(event::AUTH) && session.is_sealed() => {
+                self.complain(session, config, ErrorCode::AuthOrder, message.t, message.id, 0, out);
             }
             Err(code) => self.complain(session, config, code, message.t, message.id, 0, out),
         }
@@ -246,17 +270,7 @@ impl Sessions {
 
     /// Something in the rules has changed for this connection.
     pub fn say_rules(&self, session: &Session, config: &Config, out: &mut impl Answers) {
-        let perms: &[&str] = if session.is_proven() { &["metadata"] } else { &["metadata", "auth"] };
-        let rules = Rules {
-            hb_ms: config.heartbeat_ms,
-            perms,
-            batching: session.batching(),
-            auth: config.auth,
-            auth_within_ms: config.auth_within_ms,
-            max_message: config.limits.message_bytes,
-            max_batch: config.limits.batch_messages,
-            ext: &[],
-        };
+        let rules = rules(session, config);
         out.say(session, |text| encode::rules(text, &rules));
     }
 
@@ -332,6 +346,7 @@ impl Sessions {
         let mut member = Member { identity, epoch: None, login: None };
         if config.auth == AuthMode::Key {
             session.due_ticks = u32::MAX;
+            session.flags |= KEYED;
             session.member = self.members.insert(member) as u32 + 1;
             let name = auth.display_name.unwrap_or_default();
             out.say(session, |text| encode::result_passed(text, Some(name), 0));
@@ -364,13 +379,16 @@ impl Sessions {
         id: Option<&str>,
         out: &mut impl Answers,
     ) {
+        let now_ms = self.now_ms;
+        if session.is_challenged() && self.login(session).is_none_or(|login| login.expires_ms <= now_ms) {
+            self.expire(session, out);
+            if out.is_closing() {
+                return;
+            }
+        }
         if !session.is_challenged() {
             let re = Some(event::SOLUTION);
             return self.complain(session, config, ErrorCode::AuthOrder, re, id, 0, out);
-        }
-        let now_ms = self.now_ms;
-        if self.login(session).is_none_or(|login| login.expires_ms <= now_ms) {
-            return self.expire(session, out);
         }
         match self.check(session, config, solution, out) {
             Ok(()) => {

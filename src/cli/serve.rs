@@ -7,7 +7,7 @@ use mida::{
         Mida,
         config::Config,
         crypto::rng::Rng,
-        relay::{Command, Online},
+        relay::{Command, Online, Reload},
     },
     engine::reactor::{Letter, Settings},
     server::{self, Plan, Running, cores, files},
@@ -84,7 +84,7 @@ pub fn run(flags: Flags) -> Result<ExitCode, String> {
     );
 
     let running = Arc::new(running);
-    let mut server = Server { flags, config, options, clock, plan, running, ends: false };
+    let mut server = Server { flags, config, options, clock, plan, online, running, ends: false };
     for signal in signals.forever() {
         match signal {
             SIGHUP => server.reload(),
@@ -100,6 +100,7 @@ struct Server {
     config: Arc<Config>,
     clock: Instant,
     plan: Plan,
+    online: Online,
     running: Arc<Running<Command>>,
     ends: bool,
 }
@@ -121,10 +122,12 @@ impl Server {
             tracing::warn!("listen and cores change only with a restart");
         }
         let settings = settings(&config, &options, files::raise_limit(), self.plan.cores.len());
-        self.config = Arc::new(config);
+        let config = Arc::new(config);
+        let reload = Reload::new(&self.config, config.clone(), &self.online, now_ms);
+        self.config = config;
         self.options = options;
         let told = self.running.post_settings(&settings)
-            && self.running.post(|| Letter::Command(Command::Reload(self.config.clone())));
+            && self.running.post(|| Letter::Command(Command::Reload(reload.clone())));
         if told {
             tracing::info!("reloaded");
         } else {

@@ -53,7 +53,7 @@ impl Decoder {
     ///   batch's own two levels included.
     /// - [`ErrorCode::BatchingDisabled`]: a batch, right or wrong, and batching is off.
     /// - [`ErrorCode::BadBatch`]: a batch with anything wrong outside its messages, or a batch inside it.
-    /// - [`ErrorCode::BadEnvelope`]: any other JSON that is not a message, `t` beside `count` too.
+    /// - [`ErrorCode::BadEnvelope`]: `t` beside `count`, which is neither message nor batch.
     pub fn decode(
         &mut self,
         text: &[u8],
@@ -106,11 +106,11 @@ pub struct Messages<'d> {
 /// One message, or why it is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// `re` of an answer; none if the envelope is wrong.
+    /// `re` of an answer; none if there is not exactly one that is an integer from 0 to 255.
     pub t: Option<u8>,
     /// `data.id`, for the answer: a string of 1 to [`ID_BYTES`] bytes, not repeated; any other is ignored.
     pub id: Option<&'a str>,
-    /// [`ErrorCode::BadEnvelope`] (only in a batch), [`ErrorCode::UnknownEvent`] or [`ErrorCode::BadData`].
+    /// [`ErrorCode::BadEnvelope`], [`ErrorCode::UnknownEvent`] or [`ErrorCode::BadData`].
     pub event: Result<Event<'a>, ErrorCode>,
 }
 
@@ -124,7 +124,7 @@ impl<'d> Iterator for Messages<'d> {
         self.left = self.left.checked_sub(1)?;
         let element = self.tape.0.get(self.at..)?;
         self.at += width(element);
-        Some(Envelope::of(element).message().unwrap_or(NO_MESSAGE))
+        Some(Envelope::of(element).message())
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -148,7 +148,7 @@ impl Messages<'_> {
     fn open(&mut self, batch_messages: u32, batching: bool) -> Result<(), ErrorCode> {
         let root = Envelope::of(&self.tape.0);
         if root.count.is_none() {
-            self.first = Some(root.message().ok_or(ErrorCode::BadEnvelope)?);
+            self.first = Some(root.message());
             return Ok(());
         }
         if root.t.is_some() {
@@ -163,9 +163,6 @@ impl Messages<'_> {
         Ok(())
     }
 }
-
-/// What stands for an element of a batch that is no message.
-const NO_MESSAGE: Message<'static> = Message { t: None, id: None, event: Err(ErrorCode::BadEnvelope) };
 
 /// The known members of an object, whatever they hold; each runs on behind its value.
 struct Known<'n, 'a, const N: usize> {
@@ -197,7 +194,9 @@ struct Envelope<'n, 'a> {
     t: Option<&'n [Node<'a>]>,
     data: Option<&'n [Node<'a>]>,
     count: Option<&'n [Node<'a>]>,
+    /// Some member, and `t` among them.
     is_repeated: bool,
+    is_t_repeated: bool,
 }
 
 impl<'n, 'a> Envelope<'n, 'a> {
@@ -205,17 +204,17 @@ impl<'n, 'a> Envelope<'n, 'a> {
     fn of(nodes: &'n [Node<'a>]) -> Self {
         let known = Known::of(object(nodes).unwrap_or_default(), ["t", "data", "count", "id"]);
         let [t, data, count, _] = known.values;
-        Self { t, data, count, is_repeated: known.is_repeated() }
+        let [is_t_repeated, ..] = known.repeated;
+        Self { t, data, count, is_repeated: known.is_repeated(), is_t_repeated }
     }
 
-    /// `None`: no envelope.
-    fn message(&self) -> Option<Message<'a>> {
-        if self.is_repeated {
-            return None;
+    /// The message, or what can be said of one with a wrong envelope.
+    fn message(&self) -> Message<'a> {
+        let t = self.t.filter(|_| !self.is_t_repeated).and_then(integer).and_then(|t| u8::try_from(t).ok());
+        match (t, self.data.map_or(Some(&[][..]), object)) {
+            (Some(t), Some(data)) if !self.is_repeated => message(t, data),
+            _ => Message { t, id: None, event: Err(ErrorCode::BadEnvelope) },
         }
-        let t = u8::try_from(integer(self.t?)?).ok()?;
-        let data = self.data.map_or(Some(&[][..]), object)?;
-        Some(message(t, data))
     }
 
     /// How many elements, and the first one with all behind it; `None`: a wrong batch.

@@ -18,6 +18,11 @@ struct Heard {
 }
 
 impl Answers for Heard {
+    fn greet(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        assert!(self.said.is_empty(), "the first thing");
+        self.say(&Session::default(), write);
+    }
+
     fn say(&mut self, session: &Session, write: impl FnOnce(&mut Vec<u8>)) {
         let mut text = Vec::new();
         write(&mut text);
@@ -216,8 +221,10 @@ fn events_out_of_order_are_told_and_cost_nothing() {
     client.solve(&challenge, HOST);
     client.hears();
     client.says(r#"{"t":2,"data":{"pubKey":"06"}}"#);
+    client.says(r#"{"t":2,"data":{"user":7}}"#);
+    client.says(r#"{"t":4}"#);
     client.solve(&challenge, HOST);
-    assert_eq!(client.hears().iter().map(code).collect::<Vec<_>>(), ["auth_order", "auth_order"]);
+    assert_eq!(client.hears().iter().map(code).collect::<Vec<_>>(), ["auth_order"; 4]);
     assert_eq!((client.heard.closed, client.sessions.members()), (None, 1));
 }
 
@@ -241,7 +248,8 @@ fn a_challenge_expires_once_and_the_connection_stays_unless_it_must_authenticate
     let challenge = client.auth();
     client.sessions.turn(61_000, &client.config);
     client.solve(&challenge, HOST);
-    assert_eq!(client.hears().iter().map(reason).collect::<Vec<_>>(), [("expired", 0)]);
+    let heard = client.hears();
+    assert_eq!((heard.len(), reason(&heard[0]), code(&heard[1])), (2, ("expired", 0), "auth_order"));
 }
 
 #[test]
@@ -341,6 +349,7 @@ fn a_key_taken_as_it_is_seals_and_proves_nothing() {
     assert!(client.heard.said.iter().all(|(sealed, _)| *sealed));
     let heard = client.hears();
     assert_eq!((&heard[0]["data"]["passed"], &heard[1]["data"]["auth"]), (&json!(true), &json!("key")));
+    assert_eq!(heard[1]["data"]["perms"], json!(["metadata"]));
     assert!(!client.session.is_proven());
     assert_eq!((client.sessions.online.total(), client.session.due_ms()), (0, u64::MAX));
 }

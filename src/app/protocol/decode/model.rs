@@ -98,7 +98,7 @@ fn expected<'a>(
         return Err(ErrorCode::BadJson);
     }
     let Some(count) = json.all("count").first().copied() else {
-        return expected_message(json).map(|message| (false, vec![message])).ok_or(ErrorCode::BadEnvelope);
+        return Ok((false, vec![expected_message(json)]));
     };
     if !json.all("t").is_empty() {
         return Err(ErrorCode::BadEnvelope);
@@ -115,16 +115,17 @@ fn expected<'a>(
     {
         return Err(ErrorCode::BadBatch);
     }
-    Ok((true, messages.iter().map(|message| expected_message(message).unwrap_or(NO_MESSAGE)).collect()))
+    Ok((true, messages.iter().map(expected_message).collect()))
 }
 
-fn expected_message(json: &Json) -> Option<Message<'_>> {
+fn expected_message(json: &Json) -> Message<'_> {
     static EMPTY: Json = Json::Object(Vec::new());
-    let ([Json::Unsigned(t @ 0..=255)], false) = (&json.all("t")[..], json.repeats(&["data", "id"])) else {
-        return None;
-    };
+    let no_message = |t| Message { t, id: None, event: Err(ErrorCode::BadEnvelope) };
+    let [Json::Unsigned(t @ 0..=255)] = &json.all("t")[..] else { return no_message(None) };
     let data = json.all("data").first().copied().unwrap_or(&EMPTY);
-    let Json::Object(_) = data else { return None };
+    let (Json::Object(_), false) = (data, json.repeats(&["data", "id"])) else {
+        return no_message(Some(*t as u8));
+    };
     let id = match data.all("id")[..] {
         [Json::String(id)] if (1..=64).contains(&id.len()) => Some(id.as_str()),
         _ => None,
@@ -143,7 +144,7 @@ fn expected_message(json: &Json) -> Option<Message<'_>> {
         },
         _ => Err(ErrorCode::UnknownEvent),
     };
-    Some(Message { t: Some(*t as u8), id, event })
+    Message { t: Some(*t as u8), id, event }
 }
 
 fn expected_auth(data: &Json) -> Option<Auth<'_>> {

@@ -21,12 +21,18 @@ fn fresh() -> (Decoder, Limits) {
     (Decoder::new(&limits), limits)
 }
 
-/// Holds that each text, as a single message, comes to what stands beside it.
+/// Holds that each text, as a single message, comes to what stands beside it, wherever a wrong envelope is told.
 fn singles(table: &[(&str, Result<Message<'_>, ErrorCode>)]) {
     let (mut decoder, limits) = fresh();
     for (text, expected) in table {
         for batching in [false, true] {
-            let said = decode(&mut decoder, text.as_bytes(), &limits, batching);
+            let said =
+                decode(&mut decoder, text.as_bytes(), &limits, batching).and_then(|(batch, messages)| {
+                    match messages[0].event {
+                        Err(ErrorCode::BadEnvelope) => Err(ErrorCode::BadEnvelope),
+                        _ => Ok((batch, messages)),
+                    }
+                });
             assert_eq!(said, expected.map(|message| (false, vec![message])), "{text}");
         }
     }
@@ -64,4 +70,23 @@ fn nested(depth: usize) -> String {
 
 fn batch_of(count: &str, messages: usize) -> String {
     format!(r#"{{"count":{count},"data":[{}]}}"#, vec![r#"{"t":1}"#; messages].join(","))
+}
+
+#[test]
+fn a_wrong_envelope_names_its_event_if_there_is_exactly_one() {
+    let (mut decoder, limits) = fresh();
+    for (text, t) in [
+        (r#"{"t":1,"data":null}"#, Some(1)),
+        (r#"{"t":4,"data":[]}"#, Some(4)),
+        (r#"{"t":255,"data":{},"data":{}}"#, Some(255)),
+        (r#"{"t":1,"t":1}"#, None),
+        (r#"{"t":256}"#, None),
+        (r#"{"t":"1"}"#, None),
+        ("[]", None),
+        ("7", None),
+    ] {
+        let message = Message { t, id: None, event: Err(ErrorCode::BadEnvelope) };
+        let said = decode(&mut decoder, text.as_bytes(), &limits, false);
+        assert_eq!(said, Ok((false, vec![message])), "{text}");
+    }
 }

@@ -21,11 +21,11 @@ fn in_a_batch_each_message_stands_alone() {
     let solution = Ok(Event::Solution(Solution { scheme: None, solution: "a\n" }));
     let expected = [
         ASKED,
-        NO_MESSAGE,
+        Message { t: None, id: None, event: Err(ErrorCode::BadEnvelope) },
         Message { t: Some(SOLUTION), id: Some("b"), event: solution },
-        NO_MESSAGE,
+        Message { t: None, id: None, event: Err(ErrorCode::BadEnvelope) },
         Message { t: Some(CHALLENGE), id: Some("c"), event: Err(ErrorCode::UnknownEvent) },
-        NO_MESSAGE,
+        failed(METADATA, ErrorCode::BadEnvelope),
         Message { t: Some(AUTH), id: Some("d"), event: Err(ErrorCode::BadData) },
         ASKED,
     ];
