@@ -2,7 +2,13 @@
 
 use clap::Args;
 use mida::app::crypto::{key::SecretKey, rng::Rng};
-use std::{fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt, path::PathBuf, process::ExitCode};
+use std::{
+    fs::OpenOptions,
+    io::{ErrorKind, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::PathBuf,
+    process::ExitCode,
+};
 
 #[derive(Args)]
 pub struct Flags {
@@ -15,12 +21,15 @@ pub fn run(flags: &Flags) -> Result<ExitCode, String> {
     let name = flags.out.display();
     let mut rng = Rng::from_os().map_err(|error| format!("the system gives no random bytes: {error}"))?;
     let secret = SecretKey::generate(&mut rng);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&flags.out)
-        .map_err(|error| format!("cannot make {name}: {error}"))?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&flags.out).map_err(|error| {
+            match error.kind() {
+                ErrorKind::AlreadyExists => {
+                    format!("{name} is there already, and stays as it is: name another file with --out")
+                }
+                _ => format!("cannot make {name}: {error}"),
+            }
+        })?;
     let written =
         file.write_all(&*secret.to_hex()).and_then(|()| file.write_all(b"\n")).and_then(|()| file.sync_all());
     if let Err(error) = written {

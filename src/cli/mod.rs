@@ -11,6 +11,9 @@ use std::process::ExitCode;
 /// Wrong flags, files or addresses: something for the caller to mend.
 const USAGE: u8 = 2;
 
+/// Those that have a help of their own.
+const COMMANDS: [&str; 3] = ["serve", "keygen", "connect"];
+
 /// A dense WebSocket server for Mida: messaging without passwords, sealed to secp256k1 keys
 #[derive(Parser)]
 #[command(name = "mida", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
@@ -45,7 +48,9 @@ pub fn run() -> ExitCode {
             // clap names what is missing on the lines that follow.
             let more = text.lines().skip(1).take_while(|line| line.starts_with("  ")).map(str::trim);
             let line = std::iter::once(first).chain(more).collect::<Vec<_>>().join(" ");
-            eprintln!("mida: {line} (see mida --help)");
+            let command = std::env::args().nth(1).filter(|name| COMMANDS.contains(&name.as_str()));
+            let command = command.map_or_else(String::new, |name| format!(" {name}"));
+            eprintln!("mida: {line} (see mida{command} --help)");
             return ExitCode::from(USAGE);
         }
     };
