@@ -1,7 +1,8 @@
 //! Deliveries of a broadcast per second of the server's CPU time, through real sockets: sealed, clear, and a
 //! bare loop of send(). Servers on core 0, everybody they send to on core 1; each its own process.
 //!
-//! `cargo bench --bench delivery` measures; with `--quick` it only shows that everything works.
+//! `cargo bench --bench delivery -- --sockets 10000 --pairs 9 --seconds 3` measures, and those are the defaults;
+//! `--quick` only shows that everything works.
 //! Prints each pair as it is measured, then the median ratios with quartiles.
 
 mod bare;
@@ -46,7 +47,20 @@ fn main() {
             pin(1);
             sink::run(address, sockets.parse().expect("a number of sockets"), logs_in == "log-in");
         }
-        _ => measure(args.iter().any(|arg| arg == "--quick" || arg == "--test")),
+        _ => {
+            let quick = args.iter().any(|arg| arg == "--quick" || arg == "--test");
+            let value = |name: &str, default: f64, quick_default: f64| {
+                let at = args.iter().position(|arg| arg == name);
+                at.map_or(if quick { quick_default } else { default }, |at| {
+                    args.get(at + 1).and_then(|arg| arg.parse().ok()).expect("a number behind each flag")
+                })
+            };
+            measure(
+                value("--sockets", 10_000.0, 200.0) as u64,
+                value("--pairs", 9.0, 1.0) as usize,
+                value("--seconds", 3.0, 0.05),
+            );
+        }
     }
 }
 
@@ -75,11 +89,6 @@ impl Pair {
         Self { sink, server, sockets }
     }
 
-    /// One message of the event's size to everybody, so that everybody has a live epoch.
-    fn warm_up(&mut self) {
-        self.round(1);
-    }
-
     /// Broadcasts `events` together; returns the CPU nanoseconds the server took until all have arrived.
     fn round(&mut self, events: u64) -> u64 {
         self.server.say(&format!("send {events}"));
@@ -104,10 +113,12 @@ impl Pair {
     }
 }
 
-fn measure(quick: bool) {
-    let (sockets, wall_s, pairs) = if quick { (200, 0.05, 1) } else { (10_000, 3.0, 9) };
+fn measure(sockets: u64, pairs: usize, wall_s: f64) {
     let mut kinds = ALL.map(|(what, name)| Pair::start(what, name, sockets));
-    kinds.iter_mut().for_each(Pair::warm_up);
+    for kind in &mut kinds {
+        // Everybody has a live epoch then, and memory has grown to what it takes.
+        kind.rate(8, wall_s / 3.0);
+    }
     let [sealed, batches, clear, bare] = &mut kinds;
     println!("{sockets} connections, {pairs} pairs of {wall_s} s; deliveries per server CPU second");
     compare("sealed / clear", pairs, || (sealed.rate(1, wall_s), clear.rate(1, wall_s)));
