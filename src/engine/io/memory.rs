@@ -4,7 +4,7 @@
 use super::{Completion, Io, Sending, Sockets, Token, Wake};
 use crate::engine::outbox::Gather;
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io,
     net::SocketAddr,
     sync::{
@@ -67,6 +67,8 @@ pub struct Memory {
     pub sent_bytes: u64,
     pub sends: u64,
     input: VecDeque<Input>,
+    /// Who has a parked send.
+    stalled: BTreeSet<Number>,
     lent: Vec<u8>,
     spare: Vec<Vec<u8>>,
     bell: Bell,
@@ -118,16 +120,16 @@ impl Memory {
     }
 
     fn unpark(&mut self) -> Option<Completion<'static, End>> {
-        for peer in self.peers.values_mut() {
-            if peer.window == Some(0) {
-                continue;
-            }
-            if let (Some(token), Some(gather)) = (peer.token, peer.parked.take()) {
-                let sent = accept(peer, &gather);
-                return Some(Completion::Sent { token, gather, result: Ok(sent) });
-            }
-        }
-        None
+        let peers = &mut self.peers;
+        let number = *self
+            .stalled
+            .iter()
+            .find(|number| peers.get(number).is_some_and(|peer| peer.window != Some(0)))?;
+        self.stalled.remove(&number);
+        let peer = peers.get_mut(&number)?;
+        let (token, gather) = (peer.token?, peer.parked.take()?);
+        let sent = accept(peer, &gather);
+        Some(Completion::Sent { token, gather, result: Ok(sent) })
     }
 }
 
@@ -220,6 +222,7 @@ impl Io for Memory {
         gather.advance(sent);
         gather.compact();
         peer.parked = Some(gather);
+        self.stalled.insert(socket.number);
         Sending::Pending(sent)
     }
 
@@ -230,6 +233,7 @@ impl Io for Memory {
     }
 
     fn close(&mut self, _token: Token, socket: End, reset: bool) {
+        self.stalled.remove(&socket.number);
         let peer = self.peers.entry(socket.number).or_default();
         (peer.closed, peer.reset, peer.token, peer.parked) = (true, reset, None, None);
     }
