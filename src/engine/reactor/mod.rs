@@ -312,3 +312,6 @@ pub struct Holdings {
     pub tails: usize,
     pub tail_bytes: u64,
 }
+
+#[cfg(test)]
+mod tests;
