@@ -152,6 +152,10 @@ impl App for Mida {
         seal_out::flush(sessions, conn, run, most, most_bytes, &mut out.bytes)
     }
 
+    fn closing(&mut self, conn: &mut Session) {
+        self.sessions.closing(conn);
+    }
+
     fn closed(&mut self, conn: Session, number: u64) {
         self.sessions.closed(conn, number);
     }

@@ -274,16 +274,22 @@ impl Sessions {
         out.say(session, |text| encode::rules(text, &rules));
     }
 
+    /// It takes part no more, though what it was told may still have to be sealed.
+    pub fn closing(&mut self, session: &mut Session) {
+        if session.is_proven() {
+            session.flags &= !PROVEN;
+            self.online.leave();
+        }
+    }
+
     /// The connection is gone.
-    pub fn closed(&mut self, session: Session, number: u64) {
+    pub fn closed(&mut self, mut session: Session, number: u64) {
+        self.closing(&mut session);
         if session.flags & STRUCK != 0 {
             self.strikes.remove(&number);
         }
         if session.flags & STRANGE_HOST != 0 {
             self.strange_hosts.remove(&number);
-        }
-        if session.is_proven() {
-            self.online.leave();
         }
         if let Some(index) = session.member.checked_sub(1) {
             self.members.try_remove(index as usize);

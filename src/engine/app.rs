@@ -70,6 +70,10 @@ pub trait App {
         Ok(())
     }
 
+    /// It takes part no more: a close frame is queued behind all it is told, or its upgrade was refused. The
+    /// queue is still flushed, and [`App::closed`] follows; not called for one that just breaks.
+    fn closing(&mut self, _conn: &mut Self::Conn) {}
+
     /// The connection is gone; `number` is its [`Token::number`].
     fn closed(&mut self, _conn: Self::Conn, _number: u64) {}
 }

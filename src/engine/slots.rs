@@ -55,6 +55,8 @@ pub const REFUSE_ADDRESS: u8 = 8;
 pub const HELD: u8 = 16;
 /// The peer has sent its end.
 pub const ENDED: u8 = 32;
+/// The application knows that it is closing.
+pub const LEFT: u8 = 64;
 
 /// All slots of a reactor.
 pub struct Slots<S, C> {

@@ -162,8 +162,10 @@ fn a_login_seals_from_the_challenge_on_and_ends_with_new_rules() {
     );
     assert_eq!(heard[1]["data"]["perms"], json!(["metadata"]));
     assert_eq!(heard[2]["data"]["online"], 1);
-    let (sessions, session) = (&mut client.sessions, client.session);
-    sessions.closed(session, 1);
+    let (sessions, session) = (&mut client.sessions, &mut client.session);
+    sessions.closing(session);
+    assert_eq!((sessions.online.total(), sessions.members()), (0, 1));
+    sessions.closed(*session, 1);
     assert_eq!((sessions.online.total(), sessions.members()), (0, 0));
 }
 

@@ -8,7 +8,7 @@ use crate::engine::{
     io::{Io, Sending, Token},
     limits::Limits,
     outbox::{Gather, Outbox},
-    slots::{ENDED, NO_TAIL, Slot, Slots, State},
+    slots::{ENDED, LEFT, NO_TAIL, Slot, Slots, State},
     timer::Wheel,
     wire::{Opcode, Partial},
 };
@@ -325,6 +325,14 @@ impl<S, C: Default> Core<S, C> {
             if !self.submit(io, index, gather) || later {
                 break;
             }
+        }
+        if let Some(slot) = self.slots.at(index)
+            && slot.state == State::Closing
+            && slot.flags & LEFT == 0
+        {
+            slot.flags |= LEFT;
+            let conn = &mut slot.conn;
+            guarded(&mut self.stats, || app.closing(conn));
         }
         self.after_flush(io, index, stuck);
     }

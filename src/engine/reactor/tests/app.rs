@@ -64,6 +64,8 @@ pub struct TestApp {
     pub received: usize,
     pub commands: usize,
     pub closed: usize,
+    /// Connections that are being closed, or were.
+    pub closing: usize,
 }
 
 impl Default for TestApp {
@@ -77,6 +79,7 @@ impl Default for TestApp {
             received: 0,
             commands: 0,
             closed: 0,
+            closing: 0,
         }
     }
 }
@@ -228,6 +231,10 @@ impl App for TestApp {
         out.bytes.extend_from_slice(&header[..used]);
         out.bytes.extend_from_slice(&payload);
         Ok(())
+    }
+
+    fn closing(&mut self, _conn: &mut Conn) {
+        self.closing += 1;
     }
 
     fn closed(&mut self, conn: Conn, _number: u64) {

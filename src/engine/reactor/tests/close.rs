@@ -40,6 +40,23 @@ fn the_application_closes_after_what_it_said_before() {
 }
 
 #[test]
+fn the_application_is_told_once_that_a_connection_closes_while_its_queue_is_stuck() {
+    let mut world = World::new();
+    let (stuck, breaks) = (world.open(), world.open());
+    world.window(stuck, Some(0));
+    world.feed(stuck, &[text("waits"), text("close")].concat());
+    let told = |world: &World| (world.reactor.app().closing, world.reactor.app().closed);
+    assert_eq!(told(&world), (1, 0));
+    world.window(stuck, Some(1));
+    world.turn();
+    world.end(breaks);
+    world.turn();
+    assert_eq!(told(&world), (1, 1), "who breaks off was never closing");
+    world.pass(crate::engine::reactor::core::CLOSE_MS + 1);
+    assert_eq!(told(&world), (1, 2));
+}
+
+#[test]
 fn after_the_close_nothing_counts_and_the_deadline_resets() {
     let mut world = World::new();
     let client = world.open();
