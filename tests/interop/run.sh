@@ -36,8 +36,10 @@ serve() {
 against_servers() {
     local servers='' listen=(--listen 127.0.0.1:0) name result=0
     for name in reload reload-batching; do
-        printf '%s\n' 'listen = ["127.0.0.1:0"]' 'note = "before"' >"$scratch/$name.toml"
+        printf '%s\n' 'listen = ["127.0.0.1:0"]' 'note = "before"' 'heartbeat = 30000' 'auth = "signature"' \
+            >"$scratch/$name.toml"
     done
+    echo 'batching = false' >>"$scratch/reload.toml"
     echo 'batching = true' >>"$scratch/reload-batching.toml"
 
     serve plain "${listen[@]}"
@@ -45,6 +47,9 @@ against_servers() {
     serve public "${listen[@]}" --public-host chat.example
     serve bound "${listen[@]}" --bound-only
     serve key "${listen[@]}" --auth key
+    serve key-required "${listen[@]}" --auth key --auth-within 2
+    serve unlimited "${listen[@]}" --limit message_bytes=0 --limit batch_messages=0 \
+        --limit challenge_ms=0 --limit auth_attempts=0
     serve maintenance "${listen[@]}" --maintenance-in 3600
     serve crowded "${listen[@]}" --limit limit_loopback=1 \
         --limit logins_per_address_per_s=2 --limit logins_per_address_burst=2

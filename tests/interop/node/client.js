@@ -8,12 +8,8 @@ import WebSocket from 'ws'
 
 export const [RULES, METADATA, AUTH, CHALLENGE, SOLUTION, RESULT, ERROR] = [0, 1, 2, 3, 4, 5, 128]
 
-// An `auth` of "key" answers event 2 with 5 (6).
-const ANSWERS = {
-  [METADATA]: [METADATA, ERROR],
-  [AUTH]: [CHALLENGE, RESULT, ERROR],
-  [SOLUTION]: [RESULT, ERROR],
-}
+// What answers a request, beside an error (3.3). An `auth` of "key" answers event 2 with 5 (6).
+const ANSWERS = { [METADATA]: [METADATA], [AUTH]: [CHALLENGE, RESULT], [SOLUTION]: [RESULT] }
 
 /** What arrived is no Mida, or an attack. The connection is closed. */
 export class Violation extends Error {}
@@ -120,6 +116,7 @@ export class Client {
   /** Takes a WebSocket message apart: a binary one is sealed, text is in the clear. */
   async eventsOf(frame, sealed) {
     if (this.sealed && !sealed) throw new Error('a message in the clear after a sealed one')
+    if (frame.length > this.rules?.maxMessage + 1024) throw new Error('a message that is too big (4.0)')
     const message = JSON.parse(sealed ? await this.opener.open(new Uint8Array(frame)) : frame.toString())
     this.sealed = sealed // only now: it opened
 
@@ -152,8 +149,9 @@ export class Client {
 
 /** Whether an event answers the oldest request, given by its `t` (3.3). All else is unasked. */
 export function isAnswer(event, request) {
+  if (event.t === ERROR) return event.data.re === request
   if (event.t === RESULT && event.data.reason === 'expired') return false
-  return (ANSWERS[request] ?? [ERROR]).includes(event.t)
+  return ANSWERS[request]?.includes(event.t) ?? false
 }
 
 /** The solution in scheme `mida-v1` (5.1), in hex. */

@@ -2,12 +2,12 @@
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { secp256k1 } from '@noble/curves/secp256k1.js'
 import { utf8ToBytes } from '@noble/hashes/utils.js'
 import { encrypt } from 'eciesjs'
-import { METADATA, Opener, RULES } from './client.js'
-import { SERVERS, check, closeCode, dial } from './harness.js'
+import { METADATA, Opener, RULES, sign } from './client.js'
+import { SERVERS, challenged, check, closeCode, dial, error, solve } from './harness.js'
 
 check('the key of an epoch is remembered and gives what the stock library gives', async () => {
   const client = await dial('plain') // `dial` compares every message
@@ -68,34 +68,63 @@ check('a changed note is pushed to everybody', () => noteIsPushed('reload'))
 check('a changed note is pushed in a batch where batching is on', () => noteIsPushed('reload-batching'))
 
 async function noteIsPushed(name) {
-  const { config, pid } = SERVERS[name]
   const stranger = await dial(name)
   const member = await dial(name)
   await member.logIn()
   assert.equal((await member.request(METADATA)).note, 'before')
-  writeFileSync(config, readFileSync(config, 'utf8').replace('before', 'after'))
-  process.kill(pid, 'SIGHUP')
+  reload(name, 'note = "before"', 'note = "after"')
   for (const client of [stranger, member]) {
     const { t, data, sealed } = await client.receive()
     assert.deepEqual([t, data.note, sealed], [METADATA, 'after', client === member])
+    await nothingMoreIsPushed(client)
   }
 }
 
-check('changed rules are sent again', async () => {
-  const { config, pid } = SERVERS.reload
+check('changed rules are pushed and no metadata with them', async () => {
   const stranger = await dial('reload')
   const member = await dial('reload')
   await member.logIn()
-  appendFileSync(config, 'heartbeat = 20000\n')
-  process.kill(pid, 'SIGHUP')
+  reload('reload', 'heartbeat = 30000', 'heartbeat = 20000')
   for (const client of [stranger, member]) {
     const { perms } = client.rules
-    let event = await client.receive()
-    while (event.t !== RULES) event = await client.receive()
-    assert.equal(event.sealed, client === member)
+    const { t, sealed } = await client.receive()
+    assert.deepEqual([t, sealed], [RULES, client === member])
     assert.deepEqual([client.rules.hb, client.rules.perms], [20000, perms])
+    await nothingMoreIsPushed(client)
   }
 })
+
+check('a login under way goes on when a reload changes how keys are taken', async () => {
+  const client = await dial('reload')
+  const { challenge } = await challenged(client)
+  reload('reload', 'auth = "signature"', 'auth = "key"')
+  const { t, data, sealed } = await client.receive()
+  assert.deepEqual([t, data.auth, sealed], [RULES, 'key', true])
+  const solution = sign(client.secret, client.host, challenge)
+  assert.ok((await solve(client, solution, { scheme: 'mida-v1' })).passed)
+})
+
+check('a reload that changes nothing for a connection pushes nothing', async () => {
+  const client = await dial('reload')
+  reload('reload', 'batching = false', 'batching = true') // for connections to come
+  for (let later; !later?.batching; await later.close()) later = await dial('reload')
+  await nothingMoreIsPushed(client)
+  assert.equal(client.rules.batching, false)
+})
+
+/** Changes a line of this server's file and lets it read the file again. */
+function reload(name, before, after) {
+  const { config, pid } = SERVERS[name]
+  const text = readFileSync(config, 'utf8')
+  assert.ok(text.includes(before))
+  writeFileSync(config, text.replace(before, after))
+  process.kill(pid, 'SIGHUP')
+}
+
+async function nothingMoreIsPushed(client) {
+  client.send(77)
+  await error(client, 'unknown_event', 77)
+}
 
 check('a server that is stopped says it goes away', async () => {
   const stranger = await dial('stopped')

@@ -89,12 +89,6 @@ check('three failures count down and close', async () => {
   assert.equal(await closeCode(client), 4003)
 })
 
-check('an unknown scheme is a bad scheme', async () => {
-  const client = await dial('plain')
-  await challenged(client)
-  has(await solve(client, ZEROS, { scheme: 'mida-v9' }), { reason: 'bad_scheme', attemptsLeft: 2 })
-})
-
 check('a second auth is out of order', async () => {
   const client = await dial('plain')
   const { challenge } = await challenged(client)
@@ -133,8 +127,12 @@ check('bad data seals nothing and may be corrected', async () => {
     { pubKey: 7 },
     { pubKey, method: 'guess' },
     { pubKey, method: null },
+    { pubKey: null },
+    { pubKey, user: null },
     { pubKey, user: [] },
     { pubKey, user: { displayName: 7 } },
+    { pubKey, user: { displayName: null } },
+    { pubKey, user: { bio: null } },
     { pubKey, user: { displayName: 'x'.repeat(65) } },
     { pubKey, user: { bio: 'x'.repeat(1025) } },
   ]) {
@@ -181,33 +179,74 @@ check('the own hosts of the server log in and no other', async () => {
   }
 })
 
-check('a solution that is no signature costs an attempt and the challenge stays', async () => {
-  const client = await dial('plain')
-  const { challenge } = await challenged(client)
-  for (const [attemptsLeft, solution] of [[2, 'no hex'], [1, '00'.repeat(63)]]) {
-    has(await solve(client, solution, BOUND), { reason: 'bad_signature', attemptsLeft })
+check('whatever is wrong with a solution a result says so and the challenge stays', async () => {
+  const some = `"solution":"${ZEROS}"`
+  for (const [data, reason] of [
+    ['"solution":"no hex","scheme":"mida-v1"', 'bad_signature'],
+    [`"solution":"${'00'.repeat(63)}","scheme":"mida-v1"`, 'bad_signature'],
+    ['', 'bad_signature'],
+    ['"scheme":"mida-v1"', 'bad_signature'],
+    ['"solution":7', 'bad_signature'],
+    ['"solution":null', 'bad_signature'],
+    [`${some},"scheme":7`, 'bad_signature'],
+    [`${some},"scheme":null`, 'bad_signature'],
+    [`${some},${some}`, 'bad_signature'],
+    [`${some},"scheme":"ecdsa","scheme":"ecdsa"`, 'bad_signature'],
+    ['"scheme":"mida-v9"', 'bad_signature'],
+    [`${some},"scheme":"mida-v9"`, 'bad_scheme'],
+    [`${some},"scheme":""`, 'bad_scheme'],
+  ]) {
+    const client = await dial('plain')
+    const { challenge } = await challenged(client)
+    client.ws.send(`{"t":4,"data":{${data}}}`)
+    const event = await client.receive()
+    assert.equal(event.t, RESULT, data)
+    assert.deepEqual(event.data, { passed: false, reason, attemptsLeft: 2 }, data)
+    assert.ok((await solve(client, sign(client.secret, client.host, challenge), BOUND)).passed)
   }
-  assert.ok((await solve(client, sign(client.secret, client.host, challenge), BOUND)).passed)
 })
 
-check('a solution that is missing or no string is bad data and costs an attempt', async () => {
+check('malformed solutions use up the attempts', async () => {
   const client = await dial('plain')
   await challenged(client)
-  for (const data of [BOUND, { solution: 7 }]) {
-    client.send(SOLUTION, data)
-    await error(client, 'bad_data', SOLUTION)
+  for (const attemptsLeft of [2, 1, 0]) {
+    client.send(SOLUTION, BOUND)
+    has((await client.receive()).data, { attemptsLeft })
   }
-  assert.equal((await solve(client, ZEROS)).attemptsLeft, 0)
   assert.equal(await closeCode(client), 4003)
 })
 
-check('what is out of order is so whatever its data', async () => {
+check('a bad envelope is no solution and costs no attempt', async () => {
   const client = await dial('plain')
-  client.send(SOLUTION, {})
-  await error(client, 'auth_order', SOLUTION)
-  await client.logIn()
-  for (const t of [AUTH, SOLUTION]) {
-    client.send(t, {})
-    await error(client, 'auth_order', t)
+  await challenged(client)
+  for (const text of ['{"t":4,"data":null}', '{"t":4,"data":[]}', '{"t":4,"data":{},"data":{}}']) {
+    client.ws.send(text)
+    assert.ok((await error(client, 'bad_envelope', SOLUTION)).sealed)
   }
+  has(await solve(client, ZEROS), { attemptsLeft: 2 })
+  for (let strike = 4; strike < 10; strike++) {
+    client.ws.send('{"t":4,"data":null}')
+    await error(client, 'bad_envelope', SOLUTION)
+  }
+  client.ws.send('{"t":4,"data":null}')
+  assert.equal(await closeCode(client), 4000)
+})
+
+check('what is out of order is so whatever its data', async () => {
+  const auths = [{}, { pubKey: 7 }, { pubKey: 'no hex' }, { pubKey: null, user: null }, { method: 'x' }]
+  const solutions = [{}, { solution: 7 }, { solution: 'no hex' }, { solution: null }, { scheme: 'x' }]
+  const allOutOfOrder = async (client, t, allData) => {
+    for (const data of allData) {
+      client.send(t, data)
+      await error(client, 'auth_order', t)
+    }
+  }
+  const client = await dial('plain')
+  await allOutOfOrder(client, SOLUTION, solutions)
+  const { challenge } = await challenged(client)
+  await allOutOfOrder(client, AUTH, auths)
+  assert.ok((await solve(client, sign(client.secret, client.host, challenge), BOUND)).passed)
+  assert.equal((await client.receive()).t, RULES)
+  await allOutOfOrder(client, AUTH, auths)
+  await allOutOfOrder(client, SOLUTION, solutions)
 })

@@ -15,12 +15,8 @@ from websockets.asyncio.client import connect
 
 RULES, METADATA, AUTH, CHALLENGE, SOLUTION, RESULT, ERROR = 0, 1, 2, 3, 4, 5, 128
 
-# An `auth` of "key" answers event 2 with 5 (6).
-ANSWERS = {
-    METADATA: {METADATA, ERROR},
-    AUTH: {CHALLENGE, RESULT, ERROR},
-    SOLUTION: {RESULT, ERROR},
-}
+# What answers a request, beside an error (3.3). An `auth` of "key" answers event 2 with 5 (6).
+ANSWERS = {METADATA: {METADATA}, AUTH: {CHALLENGE, RESULT}, SOLUTION: {RESULT}}
 
 
 class Event(NamedTuple):
@@ -54,7 +50,7 @@ class Client:
     @classmethod
     async def connect(cls, url, secret, opener=None, **options):
         """Connects and waits for the rules. `secret` is 32 bytes; `options` go to `websockets`."""
-        options = {"subprotocols": ["mida"], "ping_interval": None, **options}
+        options = {"subprotocols": ["mida"], "ping_interval": None, "max_size": 2**20, **options}
         client = cls(await connect(url, **options), host_of(url), secret, opener or Opener(secret))
         try:
             await client.receive()
@@ -118,6 +114,7 @@ class Client:
         event = self.arrived.popleft()
         if event.t == RULES:
             self.rules = event.data
+            self.ws.protocol.max_message_size = event.data["maxMessage"] + 1024  # (4.0)
         return event
 
     def events_of(self, frame):
@@ -146,9 +143,11 @@ class Client:
 
 def is_answer(event, request):
     """Whether an event answers the oldest request, given by its `t` (3.3). All else is unasked."""
+    if event.t == ERROR:
+        return event.data["re"] == request
     if event.t == RESULT and event.data.get("reason") == "expired":
         return False
-    return event.t in ANSWERS.get(request, {ERROR})
+    return event.t in ANSWERS.get(request, ())
 
 
 def sign(secret, host, challenge):

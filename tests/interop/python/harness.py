@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import traceback
-from unittest.mock import ANY  # noqa: F401, for `error`
 
 import ecies
 from coincurve import PrivateKey
@@ -106,7 +105,7 @@ async def close_code(client):
 
 
 async def error(client, code, re):
-    """Expects this error as the next event and gives it; `re` may be ANY."""
+    """Expects this error as the next event and gives it."""
     event = await client.receive()
     assert event.t == ERROR, event
     assert (event.data["code"], event.data["re"]) == (code, re), event

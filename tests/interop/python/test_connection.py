@@ -12,8 +12,8 @@ from cryptography.exceptions import InvalidTag
 from websockets.asyncio.client import ClientConnection
 from websockets.frames import Opcode
 
-from client import METADATA, RULES, Opener
-from harness import SERVERS, check, close_code, dial
+from client import METADATA, RULES, Opener, sign
+from harness import SERVERS, challenged, check, close_code, dial, error, solve
 
 
 @check
@@ -119,33 +119,66 @@ async def a_changed_note_is_pushed_in_a_batch_where_batching_is_on():
 
 
 async def note_is_pushed(name):
-    server = SERVERS[name]
-    config = Path(server["config"])
     async with await dial(name) as stranger, await dial(name) as member:
         await member.log_in()
         assert (await member.request(METADATA))["note"] == "before"
-        config.write_text(config.read_text().replace("before", "after"))
-        os.kill(server["pid"], signal.SIGHUP)
+        reload(name, 'note = "before"', 'note = "after"')
         for client in stranger, member:
             event = await client.receive()
             assert (event.t, event.sealed) == (METADATA, client is member)
             assert event.data["note"] == "after"
+            await nothing_more_is_pushed(client)
 
 
 @check
-async def changed_rules_are_sent_again():
-    server = SERVERS["reload"]
-    config = Path(server["config"])
+async def changed_rules_are_pushed_and_no_metadata_with_them():
     async with await dial("reload") as stranger, await dial("reload") as member:
         await member.log_in()
-        config.write_text(config.read_text() + "heartbeat = 20000\n")
-        os.kill(server["pid"], signal.SIGHUP)
+        reload("reload", "heartbeat = 30000", "heartbeat = 20000")
         for client in stranger, member:
             perms = client.rules["perms"]
-            while (event := await client.receive()).t != RULES:
-                pass
-            assert event.sealed == (client is member)
+            event = await client.receive()
+            assert (event.t, event.sealed) == (RULES, client is member)
             assert (client.rules["hb"], client.rules["perms"]) == (20000, perms)
+            await nothing_more_is_pushed(client)
+
+
+@check
+async def a_login_under_way_goes_on_when_a_reload_changes_how_keys_are_taken():
+    async with await dial("reload") as client:
+        challenge = (await challenged(client))["challenge"]
+        reload("reload", 'auth = "signature"', 'auth = "key"')
+        event = await client.receive()
+        assert (event.t, event.data["auth"], event.sealed) == (RULES, "key", True)
+        solution = sign(client.secret, client.host, challenge)
+        assert (await solve(client, solution, scheme="mida-v1"))["passed"]
+
+
+@check
+async def a_reload_that_changes_nothing_for_a_connection_pushes_nothing():
+    async with await dial("reload") as client:
+        reload("reload", "batching = false", "batching = true")  # for connections to come
+        while True:
+            async with await dial("reload") as later:
+                if later.batching:
+                    break
+        await nothing_more_is_pushed(client)
+        assert client.rules["batching"] is False
+
+
+def reload(name, before, after):
+    """Changes a line of this server's file and lets it read the file again."""
+    server = SERVERS[name]
+    config = Path(server["config"])
+    text = config.read_text()
+    assert before in text
+    config.write_text(text.replace(before, after))
+    os.kill(server["pid"], signal.SIGHUP)
+
+
+async def nothing_more_is_pushed(client):
+    await client.send(77)
+    await error(client, "unknown_event", 77)
 
 
 @check

@@ -111,14 +111,6 @@ async def three_failures_count_down_and_close():
 
 
 @check
-async def an_unknown_scheme_is_a_bad_scheme():
-    async with await dial("plain") as client:
-        await challenged(client)
-        result = await solve(client, "00" * 64, scheme="mida-v9")
-        assert (result["reason"], result["attemptsLeft"]) == ("bad_scheme", 2)
-
-
-@check
 async def a_second_auth_is_out_of_order():
     async with await dial("plain") as client:
         challenge = (await challenged(client))["challenge"]
@@ -160,8 +152,12 @@ async def bad_data_seals_nothing_and_may_be_corrected():
             {"pubKey": 7},
             {"pubKey": key, "method": "guess"},
             {"pubKey": key, "method": None},
+            {"pubKey": None},
+            {"pubKey": key, "user": None},
             {"pubKey": key, "user": []},
             {"pubKey": key, "user": {"displayName": 7}},
+            {"pubKey": key, "user": {"displayName": None}},
+            {"pubKey": key, "user": {"bio": None}},
             {"pubKey": key, "user": {"displayName": "x" * 65}},
             {"pubKey": key, "user": {"bio": "x" * 1025}},
         ):
@@ -204,33 +200,74 @@ async def the_own_hosts_of_the_server_log_in_and_no_other():
 
 
 @check
-async def a_solution_that_is_no_signature_costs_an_attempt_and_the_challenge_stays():
-    async with await dial("plain") as client:
-        challenge = (await challenged(client))["challenge"]
-        for left, solution in (2, "no hex"), (1, "00" * 63):
-            result = await solve(client, solution, scheme="mida-v1")
-            assert (result["reason"], result["attemptsLeft"]) == ("bad_signature", left)
-        solution = sign(client.secret, client.host, challenge)
-        assert (await solve(client, solution, scheme="mida-v1"))["passed"]
+async def whatever_is_wrong_with_a_solution_a_result_says_so_and_the_challenge_stays():
+    some = '"solution":"' + "00" * 64 + '"'
+    for data, reason in (
+        ('"solution":"no hex","scheme":"mida-v1"', "bad_signature"),
+        ('"solution":"' + "00" * 63 + '","scheme":"mida-v1"', "bad_signature"),
+        ("", "bad_signature"),
+        ('"scheme":"mida-v1"', "bad_signature"),
+        ('"solution":7', "bad_signature"),
+        ('"solution":null', "bad_signature"),
+        (some + ',"scheme":7', "bad_signature"),
+        (some + ',"scheme":null', "bad_signature"),
+        (some + "," + some, "bad_signature"),
+        (some + ',"scheme":"ecdsa","scheme":"ecdsa"', "bad_signature"),
+        ('"scheme":"mida-v9"', "bad_signature"),
+        (some + ',"scheme":"mida-v9"', "bad_scheme"),
+        (some + ',"scheme":""', "bad_scheme"),
+    ):
+        async with await dial("plain") as client:
+            challenge = (await challenged(client))["challenge"]
+            await client.ws.send(f'{{"t":4,"data":{{{data}}}}}')
+            event = await client.receive()
+            assert event.t == RESULT, (data, event)
+            assert event.data == {"passed": False, "reason": reason, "attemptsLeft": 2}, data
+            solution = sign(client.secret, client.host, challenge)
+            assert (await solve(client, solution, scheme="mida-v1"))["passed"]
 
 
 @check
-async def a_solution_that_is_missing_or_no_string_is_bad_data_and_costs_an_attempt():
+async def malformed_solutions_use_up_the_attempts():
     async with await dial("plain") as client:
         await challenged(client)
-        for data in {"scheme": "mida-v1"}, {"solution": 7}:
-            await client.send(SOLUTION, data)
-            await error(client, "bad_data", SOLUTION)
-        assert (await solve(client, "00" * 64))["attemptsLeft"] == 0
+        for left in 2, 1, 0:
+            await client.send(SOLUTION, {"scheme": "mida-v1"})
+            assert (await client.receive()).data["attemptsLeft"] == left
         assert await close_code(client) == 4003
 
 
 @check
-async def what_is_out_of_order_is_so_whatever_its_data():
+async def a_bad_envelope_is_no_solution_and_costs_no_attempt():
     async with await dial("plain") as client:
-        await client.send(SOLUTION, {})
-        await error(client, "auth_order", SOLUTION)
-        await client.log_in()
-        for t in AUTH, SOLUTION:
-            await client.send(t, {})
+        await challenged(client)
+        for text in '{"t":4,"data":null}', '{"t":4,"data":[]}', '{"t":4,"data":{},"data":{}}':
+            await client.ws.send(text)
+            assert (await error(client, "bad_envelope", SOLUTION)).sealed
+        assert (await solve(client, "00" * 64))["attemptsLeft"] == 2
+        for _ in range(6):  # with the three above, nine strikes
+            await client.ws.send('{"t":4,"data":null}')
+            await error(client, "bad_envelope", SOLUTION)
+        await client.ws.send('{"t":4,"data":null}')
+        assert await close_code(client) == 4000
+
+
+@check
+async def what_is_out_of_order_is_so_whatever_its_data():
+    auths = {}, {"pubKey": 7}, {"pubKey": "no hex"}, {"pubKey": None, "user": None}, {"method": "x"}
+    solutions = {}, {"solution": 7}, {"solution": "no hex"}, {"solution": None}, {"scheme": "x"}
+
+    async def all_out_of_order(client, t, all_data):
+        for data in all_data:
+            await client.send(t, data)
             await error(client, "auth_order", t)
+
+    async with await dial("plain") as client:
+        await all_out_of_order(client, SOLUTION, solutions)
+        challenge = (await challenged(client))["challenge"]
+        await all_out_of_order(client, AUTH, auths)
+        solution = sign(client.secret, client.host, challenge)
+        assert (await solve(client, solution, scheme="mida-v1"))["passed"]
+        assert (await client.receive()).t == RULES
+        await all_out_of_order(client, AUTH, auths)
+        await all_out_of_order(client, SOLUTION, solutions)

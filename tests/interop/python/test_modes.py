@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import time
 
+from websockets.exceptions import ConnectionClosed
+
 from client import AUTH, METADATA, RESULT, RULES, SOLUTION, Refused, sign
 from harness import (
     challenged,
@@ -36,28 +38,48 @@ async def a_server_that_is_bound_only_takes_no_ecdsa():
 @check
 async def with_auth_key_the_result_comes_at_once():
     async with await dial("key") as client:
-        assert client.rules["auth"] == "key"
-        perms = client.rules["perms"]
+        assert (client.rules["auth"], client.rules["perms"]) == ("key", ["metadata", "auth"])
         await client.send(AUTH, {"pubKey": client.identity, "user": {"displayName": "Ada"}})
         result, rules = await client.receive(), await client.receive()
         assert (result.t, result.sealed) == (RESULT, True)
         assert result.data["passed"] is True
         assert result.data["user"] == {"displayName": "Ada", "unreadMessages": 0}
-        assert (rules.t, rules.sealed, rules.data["perms"]) == (RULES, True, perms)
-        await client.send(SOLUTION, {"solution": "00" * 64})
-        await error(client, "auth_order", SOLUTION)
-        await client.send(AUTH, {"pubKey": client.identity})
-        await error(client, "auth_order", AUTH)
-        assert "name" in await client.request(METADATA)
+        assert (rules.t, rules.sealed, rules.data["perms"]) == (RULES, True, ["metadata"])
+        for data in {"solution": "00" * 64}, {}:
+            await client.send(SOLUTION, data)
+            await error(client, "auth_order", SOLUTION)
+        for data in {"pubKey": client.identity}, {}:
+            await client.send(AUTH, data)
+            await error(client, "auth_order", AUTH)
+
+
+@check
+async def a_proven_key_is_online_and_one_that_is_not_proven_is_not():
+    for server, online in ("public", 1), ("key", 0):
+        async with await dial(server) as client:
+            client.host = "chat.example"
+            await client.log_in()
+            await asyncio.sleep(1)  # `online` may be that old
+            assert (await client.request(METADATA))["online"] == online
 
 
 @check
 async def who_does_not_log_in_in_time_is_closed_and_who_does_stays():
-    async with await dial("required") as member, await dial("required") as stranger:
-        assert member.rules["authWithin"] == 2000
-        await member.log_in()
-        assert await close_code(stranger) == 4004
-        assert "name" in await member.request(METADATA)
+    for server in "required", "key-required":
+        async with await dial(server) as member, await dial(server) as stranger:
+            assert member.rules["authWithin"] == 2000
+            await member.log_in()
+            assert await close_code(stranger) == 4004
+            assert "name" in await member.request(METADATA)
+
+
+@check
+async def what_has_no_limit_shows_the_largest_number():
+    async with await dial("unlimited") as client:
+        assert client.rules["maxMessage"] == client.rules["maxBatch"] == 2**32 - 1
+        assert (await challenged(client))["expiresIn"] == 2**53 - 1
+        for left in 2**32 - 2, 2**32 - 3:
+            assert (await solve(client, "00" * 64))["attemptsLeft"] == left
 
 
 @check
@@ -117,24 +139,36 @@ async def a_login_over_the_rate_seals_nothing_and_may_be_repeated():
 
 
 @check
-async def a_solution_at_the_last_moment_passes_or_is_out_of_order_after_the_expiry():
+async def a_late_solution_passes_or_is_out_of_order_after_the_expiry():
+    expired = [False, "auth_order", "unknown_event"]
+    await late_solutions_end("expiring", [True, RULES, "unknown_event"], expired)
+
+
+@check
+async def where_a_login_is_required_a_late_solution_passes_or_finds_the_connection_closed():
+    await late_solutions_end("expiring-required", [True, RULES, "unknown_event"], [False, 4004])
+
+
+async def late_solutions_end(server, *expected):
+    """Solves challenges around their expiry and expects one of these lists of answers each time."""
+
     async def late(delay_s):
-        async with await dial("expiring") as client:
+        async with await dial(server) as client:
             challenge = await challenged(client)
             expiry = time.monotonic() + challenge["expiresIn"] / 1000
             solution = sign(client.secret, client.host, challenge["challenge"])
             await asyncio.sleep(expiry + delay_s - time.monotonic())
-            await client.send(SOLUTION, {"scheme": "mida-v1", "solution": solution})
-            await client.send(77)  # its answer comes last
             answers = []
-            while "unknown_event" not in answers:
-                event = await client.receive()
-                answers.append(event.data.get("passed", event.data.get("code", event.t)))
+            with contextlib.suppress(ConnectionClosed):
+                await client.send(SOLUTION, {"scheme": "mida-v1", "solution": solution})
+                await client.send(77)  # its answer comes last
+            try:
+                while "unknown_event" not in answers:
+                    event = await client.receive()
+                    answers.append(event.data.get("passed", event.data.get("code", event.t)))
+            except ConnectionClosed as closed:
+                answers.append(closed.rcvd and closed.rcvd.code)
             return answers
 
-    outcomes = await asyncio.gather(*[late(ms / 1000) for ms in range(-30, 30)])
-    for answers in outcomes:
-        assert answers in (
-            [True, RULES, "unknown_event"],
-            [False, "auth_order", "unknown_event"],
-        ), answers
+    for answers in await asyncio.gather(*[late(ms / 1000) for ms in range(-30, 30)]):
+        assert answers in expected, answers
