@@ -236,7 +236,7 @@ impl Outbox {
         self.bytes += u64::from(len);
     }
 
-    /// Takes what is queued into one gather, of about [`FLUSH_BYTES`]; `close` turns a run of messages with
+    /// Takes what is queued into one gather, of about `FLUSH_BYTES`; `close` turns a run of messages with
     /// the same mark into frames. None when there is nothing to send, or a send is in flight, or `close`
     /// stopped at once.
     pub fn gather(&mut self, queue: u32, mut close: impl FnMut(&mut Run<'_>, &mut Gather)) -> Option<Gather> {
