@@ -103,7 +103,8 @@ impl Epoch {
         // Counted before use: there is no way out of here that leaves a nonce to be used again.
         self.messages += 1;
         self.bytes += plaintext.len() as u32;
-        let tag = Cipher::new((&self.key).into())
+        let schedule = Aes256Enc::new((&self.key).into());
+        let tag = Cipher::from(&schedule)
             .encrypt_inout_detached((&nonce).into(), &[], plaintext.into())
             .map_err(|_| SealError::Size)?;
         head[0] = 4;
@@ -130,12 +131,14 @@ impl Epoch {
 }
 
 /// Rebuilt for each message, on the stack: with room for what any processor needs it takes 1,104 bytes,
-/// ten times the epoch.
-type Cipher = AesGcm<Aes256Enc, U16>;
+/// ten times the epoch. It borrows the key schedule, which is too large to be moved for nothing. Neither is
+/// erased after each message, which would cost a quarter more: while the epoch lives, so does its key.
+type Cipher<'a> = AesGcm<&'a Aes256Enc, U16>;
 
-/// Deeper than what deriving and sealing use of the stack. Moves leave copies there that no destructor
-/// knows of; what works on a key therefore is never inlined, and its stack is overwritten after.
-const STACK_BYTES: usize = 8_192;
+/// Deeper than what deriving and sealing use of the stack, and the calls that lead there. Copies of keys are
+/// left there that no destructor knows of; what works on a key therefore is never inlined, and its stack is
+/// overwritten when the epoch ends.
+const STACK_BYTES: usize = 16_384;
 
 static GENERATOR: LazyLock<PublicKey> = LazyLock::new(|| {
     let one = secp256k1::SecretKey::from_secret_bytes(constants::ONE).expect("1 is a secret key");
