@@ -42,7 +42,8 @@ impl<S, C: Default> Core<S, C> {
         if self.app_deadline_ms(app, index) <= self.now_ms {
             self.call(app, index, |app, link| app.timer(link));
         }
-        let app_ms = self.app_deadline_ms(app, index);
+        // A deadline that the application leaves in the past may not keep this turn from ending.
+        let app_ms = self.app_deadline_ms(app, index).max(self.now_ms + 1);
         let Some(slot) = self.slots.at(index) else { return };
         if slot.state == State::Open {
             let next_ms = self.next_look_ms(token).min(message_ms).min(soft_ms).min(app_ms);
