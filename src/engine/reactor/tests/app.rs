@@ -42,6 +42,8 @@ pub struct Conn {
     panics_in: Option<Call>,
     /// What [`App::opened`] does, after `/opened/`: sets the timer, or greets.
     opened: Option<String>,
+    /// Its deadline stays when it has come.
+    sticks: bool,
     pub deadline_ms: Option<u64>,
 }
 
@@ -117,6 +119,7 @@ impl App for TestApp {
         let conn = Conn {
             panics_in: Call::PATHS.iter().find(|(path, _)| *path == request.path).map(|(_, call)| *call),
             opened: request.path.strip_prefix("/opened/").map(str::to_owned),
+            sticks: false,
             deadline_ms: request.path.strip_prefix("/at/").map(|ms| ms.parse().unwrap()),
         };
         conn.trip(Call::Upgrade);
@@ -142,7 +145,7 @@ impl App for TestApp {
     }
 
     /// `one TEXT` and `two TEXT` are answered by messages with these marks, `both TEXT` by a shared one with
-    /// mark 1; `give N` and `share N` by a frame with N bytes; `at MS` sets the timer; `close` closes. The
+    /// mark 1; `give N` and `share N` by a frame with N bytes; `at MS` sets the timer, and `stick MS` for good; `local` tells the address that was dialled; `close` closes. The
     /// rest is echoed.
     fn received(&mut self, link: &mut Link<'_, Conn>, kind: Kind, payload: &mut [u8]) {
         self.messages_left -= 1;
@@ -171,7 +174,14 @@ impl App for TestApp {
                 let shared = Shared::new(Opcode::Binary, |out| out.extend(filled(number())));
                 link.share(Form::Frame, &shared);
             }
-            "at" => link.conn.deadline_ms = Some(link.now_ms + number() as u64),
+            "at" | "stick" => {
+                link.conn.deadline_ms = Some(link.now_ms + number() as u64);
+                link.conn.sticks = word == "stick";
+            }
+            "local" => {
+                let local = link.local_addr().map_or("nowhere".into(), |local| local.to_string());
+                link.frame(Opcode::Text, local.as_bytes());
+            }
             "close" => link.close(Close::Strikes),
             _ => link.frame(Opcode::Text, payload),
         }
@@ -184,7 +194,7 @@ impl App for TestApp {
 
     fn timer(&mut self, link: &mut Link<'_, Conn>) {
         link.conn.trip(Call::Timer);
-        link.conn.deadline_ms = None;
+        link.conn.deadline_ms.take_if(|_| !link.conn.sticks);
         link.frame(Opcode::Text, b"timer");
     }
 

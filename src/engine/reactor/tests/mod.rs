@@ -288,14 +288,16 @@ impl World {
             held += usize::from(slot.flags & HELD != 0);
             match slot.state {
                 State::Open => {
-                    let due_ms = slot.conn.deadline_ms.unwrap_or(u64::MAX);
+                    let due_ms = slot.conn.deadline_ms.map_or(u64::MAX, |at_ms| at_ms.max(self.now_ms + 1));
                     // A new heartbeat reaches some connections a turn.
                     let is_arming = !self.reactor.round.0.is_empty() || !self.reactor.waiting.is_empty();
                     let look_ms = if is_arming { u64::MAX } else { core.next_look_ms(token) };
                     assert!(timer_ms <= look_ms.min(due_ms), "a deadline has no timer");
                 }
                 State::Upgrading => assert!(timer_ms <= self.now_ms + core.settings.limits.upgrade_ms),
-                State::Closing | State::Draining => assert!(timer_ms <= self.now_ms + core::CLOSE_MS),
+                State::Closing | State::Draining => {
+                    assert!(timer_ms <= self.now_ms + core::CLOSE_MS && slot.tail == NO_TAIL);
+                }
             }
         }
         assert!(held <= core.held.len());

@@ -60,6 +60,42 @@ fn a_reader_above_the_soft_limit_has_its_time_and_no_more() {
 }
 
 #[test]
+fn what_comes_on_top_does_not_give_a_slow_reader_more_time() {
+    let mut world = World::new();
+    let slow = world.open();
+    world.window(slow, Some(0));
+    world.feed(slow, &text("give 300000"));
+    for _ in 0..9 {
+        world.pass(1_000);
+        world.feed(slow, &text("more"));
+    }
+    world.pass(999);
+    assert_eq!(world.slots().at(0).unwrap().state, State::Open);
+    world.pass(1);
+    assert_eq!(world.slots().at(0).unwrap().state, State::Closing);
+}
+
+#[test]
+fn a_burst_above_the_hard_limit_goes_out_if_the_reader_takes_it() {
+    let limits = Limits { queue_hard_bytes: 100_000, queue_soft_bytes: 90_000, ..Limits::default() };
+    for takes in [true, false] {
+        let mut world = World::with_limits(limits.clone());
+        let client = world.open();
+        world.window(client, Some(0));
+        world.feed(client, &text("give 200000"));
+        assert_eq!(world.slots().at(0).unwrap().state, State::Open);
+        if takes {
+            world.window(client, None);
+        }
+        world.feed(client, &text("more"));
+        world.window(client, None);
+        world.turn();
+        let end = if takes { texts(["more"])[0].clone() } else { closing(Close::TooSlow) };
+        assert_eq!(world.frames(client), [given(200_000), end]);
+    }
+}
+
+#[test]
 fn a_reader_that_came_back_below_the_soft_limit_is_left_alone() {
     for reads in [40_000, 299_000, 300_010] {
         let mut world = World::new();

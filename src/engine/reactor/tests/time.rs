@@ -182,8 +182,10 @@ fn a_message_that_is_whole_in_time_leaves_no_deadline() {
 
 #[test]
 fn control_frames_have_a_burst_and_then_a_rate() {
-    for opcode in [PING, PONG] {
+    // The second clock passes 2^32 milliseconds on its way.
+    for (opcode, start_ms) in [(PING, 0), (PONG, 0), (PING, u64::from(u32::MAX) - 5_000)] {
         let mut world = World::new();
+        world.now_ms = start_ms;
         let client = world.open();
         world.feed(client, &frame(opcode, b"x").repeat(20));
         // Ten a second for ever.
@@ -259,6 +261,16 @@ fn the_timer_is_armed_as_soon_as_it_is_set() {
     world.pass(700);
     assert_eq!(world.frames(client), texts(["timer"]));
     assert_eq!(world.reactor.wakes_ms(), u64::MAX);
+}
+
+#[test]
+fn a_timer_that_the_application_leaves_in_the_past_does_not_stop_the_reactor() {
+    let mut world = World::new();
+    let [stuck, other] = [world.open(), world.open()];
+    world.feed(stuck, &text("stick 10"));
+    world.pass(12);
+    assert_eq!(world.frames(stuck), texts(["timer", "timer", "timer"]));
+    world.expect_served(other);
 }
 
 #[test]

@@ -115,6 +115,23 @@ fn the_subprotocol_is_the_one_that_the_application_chose() {
 }
 
 #[test]
+fn each_connection_knows_the_address_that_was_dialled_while_there_are_not_too_many() {
+    let mut world = World::new();
+    for number in (0..300).chain(0..300) {
+        let local = format!("192.0.2.1:{}", 1_000 + number);
+        world.reactor.io().local = Some(local.parse().unwrap());
+        let client = world.open();
+        world.feed(client, &text("local"));
+        let knows = if number < 256 { &local } else { "nowhere" };
+        assert_eq!(world.frames(client), texts([knows]));
+    }
+    world.reactor.io().local = None;
+    let client = world.open();
+    world.feed(client, &text("local"));
+    assert_eq!(world.frames(client), texts(["nowhere"]));
+}
+
+#[test]
 fn only_what_is_incomplete_is_held() {
     let mut world = World::new();
     let client = world.connect();
