@@ -84,6 +84,19 @@ fn any_whole_frame_is_a_sign_of_life_and_half_a_frame_is_none() {
 }
 
 #[test]
+fn after_any_sign_of_life_the_first_silent_look_is_a_ping_again() {
+    let mut world = World::with_heartbeat(BEAT_MS);
+    let client = world.open();
+    for _ in 0..3 {
+        assert_eq!(next_frames(&mut world, client, 3 * BEAT_MS).1, [ping()]);
+        // It does not answer, but it is there.
+        world.expect_served(client);
+    }
+    assert_eq!(next_frames(&mut world, client, 3 * BEAT_MS).1, [ping()]);
+    assert_eq!(next_frames(&mut world, client, 3 * BEAT_MS).1, [closing(Close::HeartbeatMissed)]);
+}
+
+#[test]
 fn the_looks_at_many_connections_are_spread_over_the_heartbeat() {
     let mut world = World::with_heartbeat(BEAT_MS);
     let clients = world.open_many(1_000);
@@ -147,20 +160,23 @@ fn a_message_must_be_whole_in_time_however_it_drips() {
         ("fragments", vec![raw_frame(0x01, b"a"), raw_frame(0x00, b"b"), raw_frame(0x00, b"c")]),
         ("pings between", vec![raw_frame(0x01, b"a"), frame(PING, b""), frame(PING, b"")]),
     ];
-    for (name, pieces) in table {
-        let mut world = World::with_heartbeat(3_600_000);
-        let client = world.open();
-        world.pass(123);
-        let until_ms = world.now_ms + 10_000;
-        for piece in pieces {
-            world.feed(client, &piece);
-            world.pass(600);
+    // With looks that come before the deadline, and without.
+    for (heartbeat_ms, message_ms) in [(3_600_000, 10_000), (2_000, 3_000)] {
+        for (name, pieces) in &table {
+            let limits = Limits { message_ms, ..Limits::default() };
+            let mut world = World::with(Settings { heartbeat_ms, limits: Arc::new(limits), ..settings() });
+            let client = world.open();
+            world.pass(123);
+            let until_ms = world.now_ms + message_ms;
+            for piece in pieces {
+                world.feed(client, piece);
+                world.pass(message_ms / 20);
+            }
+            world.pass(until_ms - 1 - world.now_ms);
+            assert!(world.frames(client).iter().all(|frame| frame.opcode != CLOSE), "{name}");
+            world.pass(1);
+            world.expect_closed(client, Close::MessageTooSlow);
         }
-        world.frames(client);
-        world.pass(until_ms - 1 - world.now_ms);
-        assert_eq!(world.frames(client), [], "{name}");
-        world.pass(1);
-        world.expect_closed(client, Close::MessageTooSlow);
     }
 }
 

@@ -135,6 +135,24 @@ fn a_connection_may_be_closed_while_its_input_is_held() {
 }
 
 #[test]
+fn input_that_is_held_is_a_sign_of_life() {
+    let mut world = World::with_heartbeat(BEAT_MS);
+    let client = world.open();
+    while world.frames(client).is_empty() {
+        world.pass(1);
+    }
+    let pinged_ms = world.now_ms;
+    world.now_ms += BEAT_MS - 1;
+    world.reactor.app.messages_per_turn = 0;
+    world.feed(client, &numbered(0..3));
+    world.now_ms = pinged_ms + BEAT_MS;
+    world.turn();
+    world.reactor.app.messages_per_turn = usize::MAX;
+    world.turn();
+    expect_numbered(&mut world, client, 0..3);
+}
+
+#[test]
 fn a_held_connection_that_resets_is_forgotten() {
     let mut world = World::new();
     let client = world.open();
