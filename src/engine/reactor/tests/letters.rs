@@ -122,6 +122,7 @@ fn draining_closes_everybody_and_ends() {
         world.expect_closed(client, Close::GoingAway);
     }
     assert!(world.is_closed(upgrading));
+    assert_eq!(world.reactor.stats().accepted, 1_501);
     assert_eq!((world.take_text(upgrading), world.take_text(late)), (String::new(), String::new()));
     assert!(world.reactor.is_drained());
     world.peer(late).closed = true;

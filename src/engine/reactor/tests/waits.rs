@@ -75,6 +75,22 @@ fn the_budget_goes_round_among_those_who_wait() {
 }
 
 #[test]
+fn who_waits_longest_goes_first() {
+    let mut world = World::new();
+    let clients = [world.open(), world.open(), world.open()];
+    world.reactor.app.messages_per_turn = 1;
+    for client in clients {
+        world.reactor.io().feed(client, &numbered(0..5));
+    }
+    // All three wait from the first turn on, the first one for its second message.
+    for served in [0, 0, 1, 2, 0, 1, 2, 0, 1, 2] {
+        world.turn();
+        let counts = clients.map(|client| world.frames(client).len());
+        assert_eq!(counts, [0, 1, 2].map(|number| usize::from(number == served)));
+    }
+}
+
+#[test]
 fn what_a_client_sent_before_its_end_is_read_though_it_is_held() {
     let mut world = World::new();
     let client = world.open();
