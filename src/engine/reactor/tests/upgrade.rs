@@ -23,9 +23,9 @@ fn one_turn_answers_with_one_write() {
     let mut world = World::new();
     let client = world.open();
     let sends = world.reactor.io().sends;
-    let many: Vec<u8> = (0..100).flat_map(|n| text(&n.to_string())).collect();
+    let many: Vec<u8> = (0..300).flat_map(|n| text(&n.to_string())).collect();
     world.feed(client, &many);
-    assert_eq!((world.frames(client).len(), world.reactor.io().sends - sends), (100, 1));
+    assert_eq!((world.frames(client).len(), world.reactor.io().sends - sends), (300, 1));
 }
 
 /// A request with frames behind it, and what must come back.
