@@ -19,12 +19,13 @@ pub enum Call {
     Timer,
     Visit,
     Flush,
+    Closing,
     Closed,
 }
 
 impl Call {
     /// Who asks for this path makes that call panic, for itself.
-    pub const PATHS: [(&str, Call); 9] = [
+    pub const PATHS: [(&str, Call); 10] = [
         ("/panic/upgrade", Call::Upgrade),
         ("/panic/opened", Call::Opened),
         ("/panic/holds", Call::Holds),
@@ -33,6 +34,7 @@ impl Call {
         ("/panic/timer", Call::Timer),
         ("/panic/visit", Call::Visit),
         ("/panic/flush", Call::Flush),
+        ("/panic/closing", Call::Closing),
         ("/panic/closed", Call::Closed),
     ];
 }
@@ -243,8 +245,9 @@ impl App for TestApp {
         Ok(())
     }
 
-    fn closing(&mut self, _conn: &mut Conn) {
+    fn closing(&mut self, conn: &mut Conn) {
         self.closing += 1;
+        conn.trip(Call::Closing);
     }
 
     fn closed(&mut self, conn: Conn, _number: u64) {

@@ -216,7 +216,7 @@ fn a_panic_closes_the_connection_that_it_is_about_and_no_other() {
                 before = texts(["first"]);
             }
             Call::Holds | Call::Received => world.feed(client, &text("hello")),
-            Call::Closed => world.feed(client, &text("close")),
+            Call::Closing | Call::Closed => world.feed(client, &text("close")),
             Call::Upgrade | Call::Opened | Call::Deadline => {}
         }
         if call == Call::Upgrade {
@@ -225,7 +225,8 @@ fn a_panic_closes_the_connection_that_it_is_about_and_no_other() {
             let got = world.reactor.io().take(client);
             assert!(got.starts_with(ACCEPTED.as_bytes()), "{call:?}");
             world.unread.insert(client, got[ACCEPTED.len()..].to_vec());
-            before.push(closing(if call == Call::Closed { Close::Strikes } else { Close::Internal }));
+            let is_late = matches!(call, Call::Closing | Call::Closed);
+            before.push(closing(if is_late { Close::Strikes } else { Close::Internal }));
             assert_eq!(world.frames(client), before, "{call:?}");
         }
         world.expect_the_end(client);
