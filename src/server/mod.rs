@@ -93,6 +93,7 @@ where
         });
         running.threads.push(thread.map_err(|error| StartError::Core { core, error })?);
         if let Ok(Err(error)) = is_pinned.recv() {
+            running.post(|| Letter::Drain);
             return Err(StartError::Core { core, error });
         }
     }
