@@ -137,6 +137,26 @@ fn the_first_sigterm_says_goodbye_and_the_second_ends_at_once() {
 }
 
 #[test]
+fn a_full_disk_behind_its_log_and_a_closed_standard_output_do_not_end_it() {
+    // The shell's only part is where standard error goes.
+    let command = format!("exec {} --listen 127.0.0.1:0 2>/dev/full", env!("CARGO_BIN_EXE_mida"));
+    let mut child = std::process::Command::new("sh")
+        .args(["-c", &command])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line)
+        .unwrap();
+    let mut client = Client::connect(line.trim_end().rsplit("ws://").next().unwrap());
+    client.ask();
+    client.until(br#""t":1"#);
+    drop(client);
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn it_says_what_it_has_room_for_and_refuses_beyond_it() {
     let server = Server::start(&["--max-connections", "2", "--cores", "0"]);
     assert!(server.stderr_with("ready").contains("open_files="));

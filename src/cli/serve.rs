@@ -17,7 +17,7 @@ use signal_hook::{
     iterator::Signals,
 };
 use std::{
-    io::Write,
+    io::{self, IsTerminal, Write},
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
@@ -26,6 +26,9 @@ use std::{
 
 /// From the first SIGTERM to the end, whoever is still there.
 const DRAIN_MOST: Duration = Duration::from_millis(4_500);
+
+/// Room for fewer connections than this is hardly what an operator wants.
+const FEW: usize = 500;
 
 #[derive(Args, Clone)]
 pub struct Flags {
@@ -72,7 +75,7 @@ pub fn run(flags: Flags) -> Result<ExitCode, String> {
     .map_err(|error| error.to_string())?;
 
     let addresses: Vec<_> = running.addresses().iter().map(|address| format!("ws://{address}")).collect();
-    let mut stdout = std::io::stdout();
+    let mut stdout = io::stdout();
     // Whoever started it may not care for the line.
     let _ = writeln!(stdout, "listening on {}", addresses.join(", ")).and_then(|()| stdout.flush());
     tracing::info!(
@@ -82,6 +85,10 @@ pub fn run(flags: Flags) -> Result<ExitCode, String> {
         heartbeat_ms = config.heartbeat_ms,
         "ready"
     );
+
+    if plan.settings.capacity < FEW && options.max_connections.is_none() {
+        tracing::warn!("the open-file limit leaves little room: raise it (ulimit -Hn) for more connections");
+    }
 
     let running = Arc::new(running);
     let mut server = Server { flags, config, options, clock, plan, online, running, ends: false };
@@ -161,9 +168,23 @@ fn settings(config: &Config, options: &Options, open_files: u64, reactors: usize
     }
 }
 
+/// Standard error, whether it takes what is written or not: a full disk behind it must not end the server.
+struct Log;
+
+impl Write for Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let _ = io::stderr().write_all(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 fn log_to_stderr() {
-    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colours).with_target(false).init();
+    let colours = io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_writer(|| Log).with_ansi(colours).with_target(false).init();
     // The message of a panic may carry what a peer sent: the place is enough.
     std::panic::set_hook(Box::new(|panic| match panic.location() {
         Some(place) => tracing::error!("panic at {}:{}", place.file(), place.line()),
