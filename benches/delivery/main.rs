@@ -10,8 +10,17 @@ mod bare;
 #[allow(dead_code)] // Shared with tests, which use more of it.
 mod frames;
 mod log_in;
+#[path = "../../src/cli/load/login.rs"]
+#[allow(dead_code, unused_imports)] // The load generator uses more of it, and has its tests.
+mod login;
+#[path = "../../src/cli/load/opener.rs"]
+#[allow(dead_code, unused_imports)]
+mod opener;
 mod served;
 mod sink;
+#[path = "../../src/cli/load/stream.rs"]
+#[allow(dead_code, unused_imports)]
+mod stream;
 
 use std::{
     io::{BufRead, BufReader, Lines, Write},

@@ -1,6 +1,10 @@
 //! Those who are sent to: they connect, log in if they are to, and then count the frames that come.
 
-use crate::{frames, log_in::log_in};
+use crate::{
+    frames,
+    log_in::log_in,
+    stream::{BINARY, BadFrame, Frames, TEXT},
+};
 use mida::app::crypto::rng::Rng;
 use mio::{Events, Interest, Poll, Token};
 use std::{
@@ -46,7 +50,12 @@ pub fn run(address: &str, sockets: u64, logs_in: bool) {
             let Some(peer) = peers.get_mut(event.token().0) else { continue };
             while let Ok(read) = peer.socket.read(&mut buffer) {
                 assert!(read > 0, "the server closed a connection");
-                peer.frames.feed(&buffer[..read], |_| arrived += 1);
+                let fed: Result<(), BadFrame> = peer.frames.feed(&buffer[..read], |opcode, _| {
+                    // A ping is no delivery.
+                    arrived += u64::from(matches!(opcode, TEXT | BINARY));
+                    Ok(())
+                });
+                fed.expect("frames");
                 if read < buffer.len() {
                     break;
                 }
@@ -90,42 +99,4 @@ fn connect(address: &str) -> TcpStream {
     };
     socket.read_exact(&mut vec![0; len]).expect("its payload");
     socket
-}
-
-/// Takes a server's stream apart, wherever it is cut.
-#[derive(Default)]
-pub struct Frames {
-    held: Vec<u8>,
-}
-
-impl Frames {
-    /// Calls `with` with the payload of each frame that is whole now.
-    pub fn feed(&mut self, bytes: &[u8], mut with: impl FnMut(&[u8])) {
-        if self.held.is_empty() {
-            let used = Self::whole(bytes, &mut with);
-            self.held.extend_from_slice(&bytes[used..]);
-        } else {
-            self.held.extend_from_slice(bytes);
-            let used = Self::whole(&self.held, &mut with);
-            self.held.drain(..used);
-        }
-    }
-
-    fn whole(bytes: &[u8], with: &mut impl FnMut(&[u8])) -> usize {
-        let mut at = 0;
-        while let [first, len, rest @ ..] = &bytes[at..] {
-            let (header, len) = match (*len, rest) {
-                (126, [high, low, ..]) => (4, usize::from(u16::from_be_bytes([*high, *low]))),
-                (126, _) => break,
-                (len, _) => (2, usize::from(len)),
-            };
-            let Some(payload) = bytes.get(at + header..at + header + len) else { break };
-            // A ping is no delivery.
-            if first & 0x08 == 0 {
-                with(payload);
-            }
-            at += header + len;
-        }
-        at
-    }
 }

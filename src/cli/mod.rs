@@ -2,6 +2,7 @@
 
 mod connect;
 mod keygen;
+mod load;
 mod options;
 mod serve;
 
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 const USAGE: u8 = 2;
 
 /// Those that have a help of their own.
-const COMMANDS: [&str; 3] = ["serve", "keygen", "connect"];
+const COMMANDS: [&str; 4] = ["serve", "keygen", "connect", "load"];
 
 /// A dense WebSocket server for Mida: messaging without passwords, sealed to secp256k1 keys
 #[derive(Parser)]
@@ -32,6 +33,8 @@ enum Command {
     Keygen(keygen::Flags),
     /// Talks to a server: shows its events, sends what is typed
     Connect(connect::Flags),
+    /// Opens many connections to a server and measures it
+    Load(Box<load::Flags>),
 }
 
 /// Runs the command that the arguments name.
@@ -59,6 +62,7 @@ pub fn run() -> ExitCode {
         Some(Command::Serve(flags)) => serve::run(*flags),
         Some(Command::Keygen(flags)) => keygen::run(&flags),
         Some(Command::Connect(flags)) => connect::run(&flags),
+        Some(Command::Load(flags)) => load::run(&flags),
     };
     match done {
         Ok(code) => code,

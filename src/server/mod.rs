@@ -1,6 +1,7 @@
 //! Runs an application on the engine: a pinned thread for each core, each with its own listeners.
 
 pub mod cores;
+pub mod file_table;
 pub mod files;
 pub mod listen;
 
