@@ -163,6 +163,12 @@ pub fn error(out: &mut Vec<u8>, code: ErrorCode, re: Option<u8>, id: Option<&str
 pub fn string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut rest = text.as_bytes();
+    // Most strings have nothing to escape. Without a way out in between, the compiler looks at 16 bytes at once.
+    if !rest.iter().fold(false, |found, byte| found | (*byte < 0x20) | (*byte == b'"') | (*byte == b'\\')) {
+        out.extend_from_slice(rest);
+        out.push(b'"');
+        return;
+    }
     while let Some(at) = rest.iter().position(|byte| escape(*byte) != 0) {
         let (clean, tail) = rest.split_at(at);
         let [byte, behind @ ..] = tail else { break };
