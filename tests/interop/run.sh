@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Runs the Python and the Node client through the whole flow against the real server.
-# Needs bash 4.1, python3 with venv, node 20.19 with npm, and cargo unless MIDA names a server's binary.
+# Needs bash 4.1, python3 with venv, node 20.19 with npm, and cargo unless MIDA names a server's binary and
+# SEALED that of examples/sealed.rs.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 scratch=$(mktemp -d)
+sealed_lines=$(mktemp)
 
 stop_all() {
     local pid
@@ -13,7 +15,7 @@ stop_all() {
         wait "$pid" || true
     done
 } 2>/dev/null
-trap 'stop_all; rm -rf "$scratch"' EXIT
+trap 'stop_all; rm -rf "$scratch" "$sealed_lines"' EXIT
 trap 'exit 130' INT TERM HUP
 
 # serve NAME FLAGS...: starts a server and adds its address and process to `servers`.
@@ -61,7 +63,7 @@ against_servers() {
     serve reload-batching --config "$scratch/reload-batching.toml"
     serve stopped "${listen[@]}"
 
-    SERVERS="{$servers}" "$@" &
+    SERVERS="{$servers}" SEALED_LINES=$sealed_lines "$@" &
     wait $! || result=$? # in the background, so that a signal to this script ends it at once
     stop_all
     rm "$scratch"/*
@@ -72,6 +74,11 @@ if [ -z "${MIDA:-}" ]; then
     cargo build --release --quiet --manifest-path "$here/../../Cargo.toml"
     MIDA=${CARGO_TARGET_DIR:-$here/../../target}/release/mida
 fi
+if [ -z "${SEALED:-}" ]; then
+    cargo build --release --quiet --manifest-path "$here/../../Cargo.toml" --example sealed
+    SEALED=${CARGO_TARGET_DIR:-$here/../../target}/release/examples/sealed
+fi
+"$SEALED" >"$sealed_lines"
 [ -x "$here/.venv/bin/pip" ] || python3 -m venv "$here/.venv"
 "$here/.venv/bin/pip" install --quiet --requirement "$here/python/requirements.txt"
 npm ci --prefix "$here/node" --loglevel error --no-audit --no-fund

@@ -7,6 +7,8 @@ use crate::engine::limits::Limits;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
+mod sealing;
+
 const HOST: &str = "localhost:7700";
 
 /// What a session said, and how.

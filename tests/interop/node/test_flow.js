@@ -1,6 +1,7 @@
 // Runs every check against the servers that run.sh started.
 
 import './test_start.js'
+import './test_sealed.js'
 import './test_login.js'
 import './test_modes.js'
 import './test_batches.js'

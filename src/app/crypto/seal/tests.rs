@@ -1,9 +1,25 @@
+use super::Rng;
 use super::*;
 use crate::app::crypto::hex;
 use aes_gcm::aes::Aes256;
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use serde_json::Value;
 
 const NOW_S: u32 = 1_000_000;
+
+/// What tests of other modules may ask of an epoch.
+impl Epoch {
+    /// Goes on as if this much had been sealed; never back, which would repeat nonces.
+    pub(crate) fn advance(&mut self, messages: u32, bytes: u32) {
+        self.messages = self.messages.max(messages);
+        self.bytes = self.bytes.max(bytes);
+    }
+
+    pub(crate) fn key(&self) -> [u8; 32] {
+        self.key
+    }
+}
 
 struct Recipient {
     secret: SecretKey,
@@ -66,23 +82,68 @@ fn only_the_recipient_opens_and_only_what_was_sealed() {
     }
 }
 
-#[test]
-fn messages_open_on_both_sides_of_a_rekey() {
-    let mut to = Recipient::new(4);
-    let mut epoch = to.epoch();
-    epoch.messages = EPOCH_MESSAGES - 3;
-    let mut epochs = Vec::new();
-    for i in 0..6u8 {
-        if epoch.is_spent(NOW_S, 2) {
-            epoch = to.epoch();
+/// What an epoch can run out of.
+#[derive(Clone, Copy, Debug)]
+enum Bound {
+    Messages,
+    Bytes,
+    Age,
+}
+
+fn plaintexts(least_bytes: usize) -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let empty = prop::collection::vec(any::<u8>(), least_bytes);
+    let any_size = prop::collection::vec(any::<u8>(), least_bytes..4_097);
+    prop::collection::vec(prop_oneof![1 => empty, 3 => any_size], 1..5)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 60, rng_seed: RngSeed::Fixed(5), failure_persistence: None, ..Default::default()
+    })]
+
+    #[test]
+    fn every_message_opens_from_an_epochs_start_to_its_end_and_after_the_rekey(
+        seed in any::<u8>(),
+        bound in prop::sample::select(&[Bound::Messages, Bound::Bytes, Bound::Age][..]),
+        first in plaintexts(0),
+        last in plaintexts(0),
+        // Nothing at all would still go into an epoch that has run out of bytes.
+        after in plaintexts(1),
+    ) {
+        let mut to = Recipient::new(seed);
+        let mut epoch = to.epoch();
+        let mut now_s = NOW_S;
+        let mut points = Vec::new();
+        let mut seal = |epoch: &mut Epoch, now_s, plaintext: &Vec<u8>, to: &Recipient| {
+            let mut message = room(plaintext);
+            prop_assert_eq!(epoch.seal(now_s, &mut message), Ok(()));
+            prop_assert_eq!(to.open(&message), Some(plaintext.clone()));
+            points.push(message[..65].to_vec());
+            Ok(())
+        };
+        for plaintext in &first {
+            seal(&mut epoch, now_s, plaintext, &to)?;
         }
-        let message = sealed(&mut epoch, &[i, i]);
-        assert_eq!(to.open(&message), Some(vec![i, i]));
-        epochs.push(message[..65].to_vec());
+        match bound {
+            Bound::Messages => epoch.messages = EPOCH_MESSAGES - last.len() as u32,
+            Bound::Bytes => epoch.bytes = EPOCH_BYTES - last.iter().map(Vec::len).sum::<usize>() as u32,
+            Bound::Age => now_s = epoch.end_s - 1,
+        }
+        for plaintext in &last {
+            prop_assert!(!epoch.is_spent(now_s, plaintext.len()));
+            seal(&mut epoch, now_s, plaintext, &to)?;
+        }
+        now_s += 1;
+        prop_assert!(epoch.is_spent(now_s, after[0].len()));
+        prop_assert_eq!(epoch.seal(now_s, &mut room(&after[0])), Err(SealError::Spent));
+        epoch = Epoch::derive(&to.point, now_s, &mut to.rng);
+        for plaintext in &after {
+            seal(&mut epoch, now_s, plaintext, &to)?;
+        }
+        let (old, new) = points.split_at(first.len() + last.len());
+        prop_assert!(old.iter().all(|point| *point == old[0]) && new.iter().all(|point| *point == new[0]));
+        prop_assert_ne!(&old[0], &new[0]);
     }
-    assert!(epochs[..3].iter().all(|point| *point == epochs[0]));
-    assert!(epochs[3..].iter().all(|point| *point == epochs[3]));
-    assert_ne!(epochs[0], epochs[3]);
 }
 
 #[test]
