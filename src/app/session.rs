@@ -110,7 +110,7 @@ impl Session {
 /// What a connection with an accepted key has.
 pub struct Member {
     pub identity: Identity,
-    /// Made when the first message is sealed.
+    /// Made with the answer to event 2, or when there is a budget for it.
     pub epoch: Option<Epoch>,
     login: Option<Box<Login>>,
 }
@@ -345,11 +345,16 @@ impl Sessions {
         if let Err(wait_ms) = out.count_login() {
             return self.complain(session, config, ErrorCode::RateLimited, re, id, wait_ms, out);
         }
-        let Ok((identity, _)) = Identity::parse_hex(auth.pub_key.as_bytes()) else {
+        let Ok((identity, point)) = Identity::parse_hex(auth.pub_key.as_bytes()) else {
             return self.complain(session, config, ErrorCode::BadKey, re, id, 0, out);
         };
         let required_ms = session.due_ms();
         let mut member = Member { identity, epoch: None, login: None };
+        if self.crypto_left_us > 0 {
+            // The answer is sealed in this turn: the point need not be found from the identity once more.
+            self.crypto_left_us = self.crypto_left_us.saturating_sub(DERIVE_US);
+            member.epoch = Some(Epoch::derive(&point, (self.now_ms / 1_000) as u32, &mut self.rng));
+        }
         if config.auth == AuthMode::Key {
             session.due_ticks = u32::MAX;
             session.flags |= KEYED;
