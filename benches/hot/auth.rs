@@ -5,13 +5,14 @@ use super::inputs::{self, MANY, Rotation};
 use mida::app::crypto::{
     challenge::{Challenge, Refused, Scheme, sign_mida_v1, verify},
     key::{Identity, SecretKey},
+    rng::Rng,
     seal::{Epoch, OVERHEAD},
 };
 
-const HOST: &str = "chat.example";
+pub const HOST: &str = "chat.example";
 
 /// What the server knows when event 4 comes.
-struct Proof {
+pub struct Proof {
     identity: Identity,
     challenge: Challenge,
     solution: [u8; 128],
@@ -22,11 +23,7 @@ pub fn all(criterion: &mut Criterion) {
     let secrets = inputs::secrets(&mut rng, MANY);
     let mut group = criterion.benchmark_group("auth");
 
-    let mut proofs = Rotation::new(secrets.iter().map(|secret| {
-        let (identity, challenge) = (secret.identity(), Challenge::fresh(&mut rng));
-        let solution = sign_mida_v1(secret, HOST, &challenge, &identity, &mut rng);
-        Proof { identity, challenge, solution }
-    }));
+    let mut proofs = proofs(&secrets, &mut rng);
     for proof in proofs.all() {
         assert_eq!(proof.check(HOST), Ok(()));
         assert_eq!(proof.check("elsewhere.example"), Err(Refused::BadSignature));
@@ -46,8 +43,17 @@ pub fn all(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// A right proof of each secret.
+pub fn proofs(secrets: &[SecretKey], rng: &mut Rng) -> Rotation<Proof> {
+    Rotation::new(secrets.iter().map(|secret| {
+        let (identity, challenge) = (secret.identity(), Challenge::fresh(rng));
+        let solution = sign_mida_v1(secret, HOST, &challenge, &identity, rng);
+        Proof { identity, challenge, solution }
+    }))
+}
+
 impl Proof {
-    fn check(&self, host: &str) -> Result<(), Refused> {
+    pub fn check(&self, host: &str) -> Result<(), Refused> {
         verify(Scheme::MidaV1, &self.identity, &self.challenge, &self.solution, [host], None)
     }
 }

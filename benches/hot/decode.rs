@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use std::hint::black_box;
 
 /// Messages in the batch.
-const BATCH: usize = 8;
+pub const BATCH: usize = 8;
 
 pub fn all(criterion: &mut Criterion) {
     let mut rng = inputs::rng();
@@ -71,7 +71,7 @@ fn question(rng: &mut Rng, n: usize) -> String {
 }
 
 /// Event 2 or event 4, 200 bytes.
-fn login(rng: &mut Rng, n: usize) -> String {
+pub fn login(rng: &mut Rng, n: usize) -> String {
     if n.is_multiple_of(2) {
         let key = inputs::digits(rng, 64);
         inputs::padded(rng, 200, |bio| {
@@ -88,7 +88,7 @@ fn login(rng: &mut Rng, n: usize) -> String {
 }
 
 /// Eight times event 1.
-fn batch(rng: &mut Rng) -> String {
+pub fn batch(rng: &mut Rng) -> String {
     let messages: Vec<String> = (0..BATCH).map(|n| question(rng, n)).collect();
     format!(r#"{{"count":{BATCH},"data":[{}]}}"#, messages.join(","))
 }

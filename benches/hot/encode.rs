@@ -99,7 +99,7 @@ impl Turn {
 }
 
 /// What operators say: names and notes of any length, some with a field of their own or a line break.
-fn configs() -> Vec<Config> {
+pub fn configs() -> Vec<Config> {
     let mut rng = inputs::rng();
     let config = |n: usize| {
         let (name, note) = (12 + rng.below(20), 40 + rng.below(80));
@@ -118,7 +118,7 @@ fn configs() -> Vec<Config> {
     (0..MANY).map(config).collect()
 }
 
-fn answers(configs: &[Config]) -> Rotation<Metadata<'_>> {
+pub fn answers(configs: &[Config]) -> Rotation<Metadata<'_>> {
     Rotation::new(configs.iter().zip(1_u64..).map(|(config, n)| config.metadata(n * 997, n * 86_399_999)))
 }
 

@@ -41,19 +41,20 @@ fn fan_out(group: &mut Group<'_>, name: &str, sealed: bool) {
     // Only if this bench was asked for: 10,000 keys take a while.
     let mut everybody = None;
     group.bench_function(BenchmarkId::new(name, CONNECTIONS), |bencher| {
-        let everybody = everybody.get_or_insert_with(|| Everybody::checked(sealed));
+        let everybody = everybody.get_or_insert_with(|| Everybody::checked(CONNECTIONS, sealed));
         bencher.iter(|| everybody.tell());
     });
 }
 
 /// All connections of a server, each of which is told what the operator changes in event 1.
-struct Everybody {
+pub struct Everybody {
+    connections: usize,
     reactor: Reactor<Memory, Mida>,
     news: Rotation<Reload>,
 }
 
 impl Everybody {
-    fn checked(sealed: bool) -> Self {
+    pub fn checked(connections: usize, sealed: bool) -> Self {
         let mut rng = inputs::rng();
         let config = Config {
             auth: AuthMode::Key,
@@ -63,14 +64,14 @@ impl Everybody {
         };
         let news = Rotation::new((0..MANY).map(|_| news(&mut rng, &config)));
         let settings =
-            Settings { limits: config.limits.clone(), heartbeat_ms: u64::MAX, capacity: CONNECTIONS };
+            Settings { limits: config.limits.clone(), heartbeat_ms: u64::MAX, capacity: connections };
         let app = Mida::new(Arc::new(config), Online::new(1), inputs::rng());
         let reactor = Reactor::new(Memory::new(), app, settings, Arc::default(), 0);
-        let mut everybody = Self { reactor, news };
+        let mut everybody = Self { connections, reactor, news };
         let clients: Vec<(Number, Option<SecretKey>)> =
-            (0..CONNECTIONS).map(|_| everybody.open(sealed.then(|| SecretKey::generate(&mut rng)))).collect();
-        let members = if sealed { CONNECTIONS } else { 0 };
-        assert_eq!(everybody.reactor.connections(), CONNECTIONS);
+            (0..connections).map(|_| everybody.open(sealed.then(|| SecretKey::generate(&mut rng)))).collect();
+        let members = if sealed { connections } else { 0 };
+        assert_eq!(everybody.reactor.connections(), connections);
         assert_eq!(everybody.reactor.app().members(), members);
         everybody.check(&clients);
         everybody
@@ -92,7 +93,7 @@ impl Everybody {
     }
 
     /// Tells everybody the next note; returns when all that has been sent.
-    fn tell(&mut self) {
+    pub fn tell(&mut self) {
         let before = self.reactor.io().sends;
         let letter = Letter::Command(Command::Reload(self.news.turn().clone()));
         assert!(self.reactor.inbox().post(letter).is_ok());
@@ -102,7 +103,7 @@ impl Everybody {
                 break;
             }
         }
-        assert_eq!(self.reactor.io().sends - before, CONNECTIONS as u64);
+        assert_eq!(self.reactor.io().sends - before, self.connections as u64);
     }
 
     /// Everybody gets one frame, and it says the note; what is sealed, the stock crate opens.

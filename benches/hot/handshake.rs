@@ -53,7 +53,7 @@ pub fn all(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn answer(request: &str, limits: &Limits, response: &mut Vec<u8>) {
+pub fn answer(request: &str, limits: &Limits, response: &mut Vec<u8>) {
     let Ok(Head::Complete { request, .. }) = upgrade::feed(request.as_bytes(), 0, limits) else {
         panic!("{request} was not accepted")
     };
@@ -62,7 +62,7 @@ fn answer(request: &str, limits: &Limits, response: &mut Vec<u8>) {
 }
 
 /// What Chrome, Firefox, Safari and Chrome on Android send.
-fn request(n: usize) -> String {
+pub fn request(n: usize) -> String {
     let (key, _) = KEYS[n % 4];
     let (host, path) = HOSTS[n / 4 % 4];
     let head = match n / 16 % 4 {

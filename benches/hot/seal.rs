@@ -58,14 +58,14 @@ fn session(group: &mut Group<'_>, bytes: usize) {
 }
 
 #[inline]
-fn seal(epoch: &mut Epoch, text: &[u8], message: &mut [u8]) {
+pub fn seal(epoch: &mut Epoch, text: &[u8], message: &mut [u8]) {
     message[OVERHEAD..].copy_from_slice(text);
     epoch.seal(0, message).expect("the epoch is not spent");
     black_box(message);
 }
 
 /// An epoch to each client.
-fn epochs(secrets: &[SecretKey], rng: &mut Rng) -> Rotation<Epoch> {
+pub fn epochs(secrets: &[SecretKey], rng: &mut Rng) -> Rotation<Epoch> {
     Rotation::new(secrets.iter().map(|secret| Epoch::derive(&secret.identity().point(), 0, rng)))
 }
 
@@ -107,7 +107,7 @@ fn floor(group: &mut Group<'_>, bytes: usize) {
     });
 }
 
-fn texts(rng: &mut Rng, bytes: usize) -> Rotation<Vec<u8>> {
+pub fn texts(rng: &mut Rng, bytes: usize) -> Rotation<Vec<u8>> {
     Rotation::new((0..inputs::count(bytes)).map(|_| inputs::words(rng, bytes).into_bytes()))
 }
 

@@ -5,16 +5,16 @@ use super::inputs::{self, Rotation};
 use mida::engine::timer::{Link, Links, Wheel};
 use std::{hint::black_box, time::Duration};
 
-const CONNECTIONS: u32 = 10_000;
+pub const CONNECTIONS: u32 = 10_000;
 /// Deadlines are spread over this, as heartbeats are.
-const SPREAD_MS: u32 = 30_000;
+pub const SPREAD_MS: u32 = 30_000;
 
 /// As the reactor has it: a link among what else a cache line knows of a connection.
 #[derive(Clone, Default)]
 #[repr(align(64))]
-struct Slot(Link);
+pub struct Slot(Link);
 
-struct Slots(Vec<Slot>);
+pub struct Slots(pub Vec<Slot>);
 
 impl Links for Slots {
     #[inline]
