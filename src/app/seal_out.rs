@@ -69,3 +69,72 @@ pub fn flush(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        app::config::Config,
+        engine::outbox::{Gather, Outbox},
+    };
+    use proptest::prelude::*;
+
+    const MARK: u8 = 0;
+
+    /// The frames' payloads that come of these messages, in the clear.
+    fn flushed(messages: &[String], batching: bool, most: usize, most_bytes: usize) -> Vec<Vec<u8>> {
+        let session = Session::new(&Config { batching, ..Config::default() }, 0);
+        let mut outbox = Outbox::default();
+        let queue = outbox.open();
+        for message in messages {
+            outbox.push_message(queue, MARK, |out| out.extend_from_slice(message.as_bytes()));
+        }
+        let mut payloads = Vec::new();
+        let close = |run: &mut Run<'_>, out: &mut Gather| {
+            let from = out.bytes.len();
+            flush(None, &session, run, most, most_bytes, &mut out.bytes).unwrap();
+            let frame = &out.bytes[from..];
+            let mut header = [0; HEADER_MAX];
+            // The header is as long as the payload asks for.
+            let used = (0..=HEADER_MAX)
+                .find(|used| frame::write_header(Opcode::Text, frame.len() - used, &mut header) == *used)
+                .unwrap();
+            assert_eq!(frame[..used], header[..used]);
+            payloads.push(frame[used..].to_vec());
+        };
+        assert!(outbox.gather(queue, close).is_some_and(|gather| !gather.is_empty()));
+        payloads
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { rng_seed: proptest::test_runner::RngSeed::Fixed(7),
+            failure_persistence: None, ..Default::default() })]
+
+        /// Every message once, in order, in as few batches as the two bounds allow.
+        #[test]
+        fn batches_hold_all_messages_within_their_bounds(
+            lengths in prop::collection::vec(1usize..300, 1..40),
+            most in 1usize..10,
+            most_bytes in 100usize..900,
+        ) {
+            let messages: Vec<String> = lengths.iter().map(|len| format!("\"{}\"", "x".repeat(*len))).collect();
+            let whole: Vec<serde_json::Value> =
+                messages.iter().map(|message| serde_json::from_str(message).unwrap()).collect();
+            let mut got = Vec::new();
+            for payload in flushed(&messages, true, most, most_bytes) {
+                let batch: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+                let data = batch["data"].as_array().unwrap();
+                prop_assert_eq!(batch["count"].as_u64(), Some(data.len() as u64));
+                prop_assert!(data.len() <= most);
+                prop_assert!(data.len() == 1 || payload.len() <= most_bytes);
+                // Another message would have broken a bound.
+                let next = messages.get(got.len() + data.len()).map_or(usize::MAX, |next| next.len() + 1);
+                prop_assert!(data.len() == most || payload.len().saturating_add(next) > most_bytes - batch::ROOM);
+                got.extend(data.iter().cloned());
+            }
+            prop_assert_eq!(got, whole);
+            let single: Vec<Vec<u8>> = messages.iter().map(|message| message.as_bytes().to_vec()).collect();
+            prop_assert_eq!(flushed(&messages, false, 1, most_bytes), single);
+        }
+    }
+}
