@@ -1,9 +1,6 @@
 //! What the operator says about the service: shared by all reactors, replaced whole on a reload.
 
-use super::protocol::{
-    encode::{AuthMode, Metadata},
-    event::DISPLAY_NAME_CHARS,
-};
+use super::protocol::encode::{AuthMode, Metadata};
 use crate::engine::limits::Limits;
 use std::sync::Arc;
 
@@ -48,8 +45,6 @@ impl Default for Config {
         }
     }
 }
-
-const _: () = assert!(DISPLAY_NAME_CHARS <= 255);
 
 impl Config {
     /// Event 1's data at this moment.

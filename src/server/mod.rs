@@ -8,10 +8,10 @@ pub mod listen;
 use crate::engine::{
     app::App,
     gate::Gate,
+    inbox::Inbox,
     io::epoll::{Epoll, EpollWaker},
     reactor::{Letter, Reactor, Settings},
 };
-use crate::engine::{inbox::Inbox, reactor::Mailbox};
 use std::{
     fmt, io,
     net::SocketAddr,
@@ -161,6 +161,3 @@ impl<C: Send + 'static> Running<C> {
         true
     }
 }
-
-/// The letterbox of a reactor of this server.
-pub type ServerMailbox<A> = Mailbox<Epoll, A>;
