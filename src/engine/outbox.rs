@@ -15,8 +15,11 @@ const NIL: u32 = u32::MAX;
 const GATHER_FROM_BYTES: usize = 1_024;
 /// A queue is flushed in pieces of about this size.
 const FLUSH_BYTES: usize = 256 * 1_024;
-/// A gather keeps at most this much memory when it is reused.
+/// The arena keeps at most this much memory when it is empty.
 const KEEP_BYTES: usize = 2 * FLUSH_BYTES;
+/// Gathers kept for reuse, and their memory.
+const KEEP_GATHERS: usize = 32;
+const KEEP_GATHER_BYTES: usize = 4 * KEEP_BYTES;
 
 /// A message encoded once for many connections: a whole unmasked frame, of which the payload is a part.
 #[derive(Debug)]
@@ -109,6 +112,8 @@ pub struct Outbox {
     nodes: Slab<Node>,
     arena: Vec<u8>,
     gathers: Vec<Gather>,
+    /// The capacity of those.
+    gather_bytes: usize,
     bytes: u64,
 }
 
@@ -245,6 +250,7 @@ impl Outbox {
             return None;
         }
         let mut gather = self.gathers.pop().unwrap_or_default();
+        self.gather_bytes -= gather.bytes.capacity();
         let (mut head, before) = (held.head, held.bytes);
         let mut taken = 0;
         while gather.len() < FLUSH_BYTES
@@ -297,7 +303,7 @@ impl Outbox {
         held.bytes = before - taken + held.in_flight;
         self.bytes = self.bytes - u64::from(before) + u64::from(held.bytes);
         if gather.is_empty() {
-            self.gathers.push(gather);
+            self.recycle(gather);
             return None;
         }
         Some(gather)
@@ -327,9 +333,11 @@ impl Outbox {
 
     /// Keeps a gather's memory for the next one.
     pub fn recycle(&mut self, mut gather: Gather) {
-        if self.gathers.len() < 8 && gather.bytes.capacity() <= KEEP_BYTES {
+        let bytes = self.gather_bytes + gather.bytes.capacity();
+        if self.gathers.len() < KEEP_GATHERS && bytes <= KEEP_GATHER_BYTES {
             gather.clear();
             self.gathers.push(gather);
+            self.gather_bytes = bytes;
         }
     }
 

@@ -214,10 +214,14 @@ fn the_memory_that_is_kept_has_a_bound() {
         outbox.end_turn();
         assert!(outbox.arena.capacity() <= KEEP_BYTES);
     }
-    let many: Vec<_> = (0..20).map(|_| outbox.gathers.pop().unwrap_or_default()).collect();
+    let kept = |outbox: &Outbox| outbox.gathers.iter().map(|gather| gather.bytes.capacity()).sum::<usize>();
+    let many: Vec<_> = (0..2 * KEEP_GATHERS)
+        .map(|number| Gather { bytes: Vec::with_capacity(number % 2 * FLUSH_BYTES), ..Gather::default() })
+        .collect();
     many.into_iter().for_each(|gather| outbox.recycle(gather));
-    assert!(outbox.gathers.len() <= 8);
-    assert!(outbox.gathers.iter().all(|gather| gather.bytes.capacity() <= KEEP_BYTES));
+    assert_eq!(kept(&outbox), outbox.gather_bytes);
+    assert!(outbox.gathers.len() <= KEEP_GATHERS && kept(&outbox) <= KEEP_GATHER_BYTES);
+    assert!(kept(&outbox) >= FLUSH_BYTES, "nothing was kept");
 }
 
 #[test]

@@ -23,6 +23,9 @@ use std::{
 
 /// From our close frame, or a refusal, to the end of TCP: then the connection is reset.
 pub const CLOSE_MS: u64 = 2_000;
+/// Connections whose bytes are made ready together, and about how many bytes.
+const GROUP: usize = 16;
+const GROUP_BYTES: usize = 32 * 1_024;
 /// Addresses of our own that are told apart.
 const LOCALS: usize = 256;
 
@@ -59,6 +62,16 @@ impl Tail {
     }
 }
 
+/// A connection of which some bytes can be handed to the kernel.
+struct Ready {
+    index: u32,
+    /// A send of an earlier flush had not come back.
+    stuck: bool,
+    /// The rest waits for the next turn.
+    later: bool,
+    gather: Option<Gather>,
+}
+
 pub struct Core<S, C> {
     pub settings: Settings,
     pub gate: Arc<Gate>,
@@ -71,6 +84,7 @@ pub struct Core<S, C> {
     pub tail_bytes: u64,
     /// Slots whose queue is to be flushed.
     pub dirty: Vec<u32>,
+    group: Vec<Ready>,
     /// Connections whose flush waits for the next turn's budget.
     later: Vec<Token>,
     /// Connections whose input waits for a budget, in order.
@@ -96,6 +110,7 @@ impl<S, C: Default> Core<S, C> {
             tails: Slab::new(),
             tail_bytes: 0,
             dirty: Vec::new(),
+            group: Vec::new(),
             later: Vec::new(),
             held: VecDeque::new(),
             condemned: Vec::new(),
@@ -268,13 +283,29 @@ impl<S, C: Default> Core<S, C> {
         }
     }
 
-    /// Flushes every queue that something was put in.
+    /// Flushes every queue that something was put in: some connections' bytes are made ready, which is where
+    /// they are sealed, then handed to the kernel one after another. Each system call evicts what making
+    /// ready needs in the caches, so it is not done between two of them.
     pub fn flush<I: Io<Socket = S>, A: App<Conn = C>>(&mut self, io: &mut I, app: &mut A) {
+        let mut group = std::mem::take(&mut self.group);
         let mut next = 0;
-        while let Some(&index) = self.dirty.get(next) {
-            next += 1;
-            self.flush_one(io, app, index);
+        while next < self.dirty.len() {
+            let mut bytes = 0;
+            while group.len() < GROUP
+                && bytes < GROUP_BYTES
+                && let Some(&index) = self.dirty.get(next)
+            {
+                next += 1;
+                if let Some(ready) = self.make_ready(app, index) {
+                    bytes += ready.gather.as_ref().map_or(0, Gather::len);
+                    group.push(ready);
+                }
+            }
+            for ready in group.drain(..) {
+                self.hand_over(io, app, ready);
+            }
         }
+        self.group = group;
         self.dirty.clear();
         self.outbox.end_turn();
         while self.outbox.bytes() + self.tail_bytes > self.settings.limits.reactor_queue_bytes {
@@ -285,11 +316,17 @@ impl<S, C: Default> Core<S, C> {
     }
 
     fn flush_one<I: Io<Socket = S>, A: App<Conn = C>>(&mut self, io: &mut I, app: &mut A, index: u32) {
-        let mut stuck;
+        if let Some(ready) = self.make_ready(app, index) {
+            self.hand_over(io, app, ready);
+        }
+    }
+
+    /// Takes what is queued, or the first piece of it; none when the connection is gone.
+    fn make_ready<A: App<Conn = C>>(&mut self, app: &mut A, index: u32) -> Option<Ready> {
         loop {
-            let Some(slot) = self.slots.at(index) else { return };
+            let slot = self.slots.at(index)?;
             let queue = slot.queue;
-            stuck = self.outbox.get(queue).is_some_and(|queue| queue.in_flight());
+            let stuck = self.outbox.get(queue).is_some_and(|queue| queue.in_flight());
             let conn = &mut slot.conn;
             let stats = &mut self.stats;
             let (mut broken, mut later) = (false, false);
@@ -315,16 +352,28 @@ impl<S, C: Default> Core<S, C> {
                     slot.state = State::Open;
                 }
                 self.fail(index, Close::Internal);
-            }
-            let Some(gather) = gather else {
-                if broken {
+                if gather.is_none() {
                     continue;
                 }
-                break;
-            };
-            if !self.submit(io, index, gather) || later {
+            }
+            return Some(Ready { index, stuck, later, gather });
+        }
+    }
+
+    /// Sends what was made ready, and the rest of the queue as long as the kernel takes all at once.
+    fn hand_over<I: Io<Socket = S>, A: App<Conn = C>>(&mut self, io: &mut I, app: &mut A, mut ready: Ready) {
+        let index = ready.index;
+        while let Some(gather) = ready.gather.take() {
+            if !self.submit(io, index, gather) || ready.later {
                 break;
             }
+            // What is known of the queue says whether there is more, without asking the application.
+            let Some(slot) = self.slots.at(index) else { return };
+            if self.outbox.get(slot.queue).is_none_or(|queue| queue.is_drained()) {
+                break;
+            }
+            let Some(more) = self.make_ready(app, index) else { return };
+            ready = more;
         }
         if let Some(slot) = self.slots.at(index)
             && slot.state == State::Closing
@@ -334,7 +383,7 @@ impl<S, C: Default> Core<S, C> {
             let conn = &mut slot.conn;
             guarded(&mut self.stats, || app.closing(conn));
         }
-        self.after_flush(io, index, stuck);
+        self.after_flush(io, index, ready.stuck);
     }
 
     /// Hands bytes to the backend; true when the kernel took them all at once.
