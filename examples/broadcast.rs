@@ -17,7 +17,7 @@ use mida::{
 };
 use std::{io::BufRead, net::SocketAddr, sync::Arc, time::Duration, time::Instant};
 
-struct Broadcast;
+pub struct Broadcast;
 
 impl App for Broadcast {
     type Conn = ();

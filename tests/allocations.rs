@@ -13,12 +13,12 @@ use mida::{
             key::SecretKey,
             rng::Rng,
         },
-        relay::Online,
+        relay::{Command, Online, Reload},
     },
     engine::{
         io::memory::{Memory, Number},
         limits::Limits,
-        reactor::{Holdings, Reactor, Settings},
+        reactor::{Holdings, Letter, Reactor, Settings},
     },
 };
 use std::{
@@ -58,11 +58,15 @@ static ALLOCATOR: Counting = Counting;
 
 const ROUNDS: u64 = 10_000;
 
-fn reactor(batching: bool) -> Reactor<Memory, Mida> {
+fn config(batching: bool) -> Config {
     let mut limits = Limits::default();
     limits.set("member_messages_per_minute", 0).unwrap();
-    let limits = Arc::new(limits);
-    let config = Config { batching, limits: limits.clone(), ..Config::default() };
+    Config { batching, limits: Arc::new(limits), ..Config::default() }
+}
+
+fn reactor(batching: bool) -> Reactor<Memory, Mida> {
+    let config = config(batching);
+    let limits = config.limits.clone();
     let app = Mida::new(Arc::new(config), Online::new(1), Rng::from_seed([7; 32]));
     let mut io = Memory::new();
     io.local = Some(([127, 0, 0, 1], 7700).into());
@@ -129,8 +133,31 @@ fn allocations(reactor: &mut Reactor<Memory, Mida>, peers: &[Number], text: &[u8
     allocations
 }
 
+/// A connection that stays without a key.
+fn anonymous(reactor: &mut Reactor<Memory, Mida>) -> Number {
+    let peer = reactor.io().connect(([127, 0, 0, 1], 9).into());
+    reactor.io().feed(peer, frames::UPGRADE);
+    reactor.turn(1_000);
+    peer
+}
+
+/// Allocations of the turns in which a new note is pushed to everybody.
+fn allocations_of_pushes(reactor: &mut Reactor<Memory, Mida>, batching: bool, rounds: u64) -> u64 {
+    let base = config(batching);
+    let mut allocations = 0;
+    for round in 0..rounds {
+        let now = Arc::new(Config { note: Some(format!("push {round}")), ..base.clone() });
+        let letter = Reload::new(&base, now, &Online::new(1), 1_000);
+        assert!(reactor.inbox().post(Letter::Command(Command::Reload(letter))).is_ok());
+        let before = ALLOCATIONS.load(Relaxed);
+        reactor.turn(1_000);
+        allocations += ALLOCATIONS.load(Relaxed) - before;
+    }
+    allocations
+}
+
 #[test]
-fn a_message_allocates_nothing_and_an_idle_connection_owns_nothing() {
+fn a_message_and_a_push_allocate_nothing_and_an_idle_connection_owns_nothing() {
     for batching in [false, true] {
         let mut reactor = reactor(batching);
         let logins: Vec<_> = (0..20).map(|n| login(&mut reactor, 100 + n)).collect();
@@ -159,6 +186,22 @@ fn a_message_allocates_nothing_and_an_idle_connection_owns_nothing() {
         assert_eq!(reactor.io().sends - before.0, ROUNDS, "one write a connection and turn");
         assert!(reactor.io().sent_bytes - before.1 > ROUNDS * 300);
         assert_eq!(reactor.holdings(), Holdings::default(), "idle again");
+
+        // A push: one encoding outside, then every member and stranger is sent to within the turn.
+        let strangers: Vec<_> = (0..20).map(|_| anonymous(&mut reactor)).collect();
+        allocations_of_pushes(&mut reactor, batching, 20);
+        let before = (reactor.io().sends, reactor.io().sent_bytes);
+        assert_eq!(allocations_of_pushes(&mut reactor, batching, ROUNDS / 20), 0, "a push to everybody");
+        assert_eq!(reactor.io().sends - before.0, ROUNDS / 20 * 40, "one delivery a connection and push");
+        assert!(reactor.io().sent_bytes - before.1 > ROUNDS / 20 * 40 * 100);
+        assert_eq!(reactor.holdings(), Holdings::default(), "idle again");
+        reactor.io().discard = false;
+        allocations_of_pushes(&mut reactor, batching, 1);
+        let note = |messages: Vec<serde_json::Value>| messages[0]["data"]["note"].as_str().map(str::to_owned);
+        let (peer, secret) = &logins[19];
+        assert_eq!(note(messages(&mut reactor, *peer, secret)).as_deref(), Some("push 0"), "sealed");
+        assert_eq!(note(messages(&mut reactor, strangers[0], secret)).as_deref(), Some("push 0"), "clear");
+        reactor.io().discard = true;
 
         // The counter can count: a frame that comes in two pieces needs memory for the first.
         assert!(allocations(&mut reactor, &peers[..1], &one[..9], 1) > 0);

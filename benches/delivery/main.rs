@@ -6,6 +6,9 @@
 //! Prints each pair as it is measured, then the median ratios with quartiles.
 
 mod bare;
+#[path = "../../examples/broadcast.rs"]
+#[allow(dead_code)] // Its main.
+mod broadcast;
 #[path = "../../tests/common/frames.rs"]
 #[allow(dead_code)] // Shared with tests, which use more of it.
 mod frames;
@@ -33,13 +36,16 @@ enum What {
     Sealed,
     SealedBatches,
     Clear,
+    /// `examples/broadcast.rs`, in the clear.
+    Example,
     Bare,
 }
 
-const ALL: [(What, &str); 4] = [
+const ALL: [(What, &str); 5] = [
     (What::Sealed, "sealed"),
     (What::SealedBatches, "sealed-batches"),
     (What::Clear, "clear"),
+    (What::Example, "example"),
     (What::Bare, "bare"),
 ];
 
@@ -50,11 +56,16 @@ fn main() {
             let what = ALL.iter().find(|(_, name)| *name == what).expect("a kind of server").0;
             let sockets = sockets.parse().expect("a number of sockets");
             pin(0);
-            if what == What::Bare { bare::serve(sockets) } else { served::serve(what, sockets) }
+            match what {
+                What::Bare => bare::serve(sockets),
+                What::Example => served::serve_example(sockets),
+                _ => served::serve(what, sockets),
+            }
         }
-        ["sink", address, sockets, logs_in] => {
+        ["sink", address, sockets, how] => {
             pin(1);
-            sink::run(address, sockets.parse().expect("a number of sockets"), logs_in == "log-in");
+            let sockets = sockets.parse().expect("a number of sockets");
+            sink::run(address, sockets, how != "silent", how == "log-in");
         }
         _ => {
             let quick = args.iter().any(|arg| arg == "--quick" || arg == "--test");
@@ -92,8 +103,12 @@ impl Pair {
     fn start(what: What, name: &str, sockets: u64) -> Self {
         let mut server = Process::start(&["server", name, &sockets.to_string()]);
         let address = server.line();
-        let logs_in = if matches!(what, What::Sealed | What::SealedBatches) { "log-in" } else { "plain" };
-        let mut sink = Process::start(&["sink", &address, &sockets.to_string(), logs_in]);
+        let how = match what {
+            What::Sealed | What::SealedBatches => "log-in",
+            What::Clear | What::Bare => "greeted",
+            What::Example => "silent",
+        };
+        let mut sink = Process::start(&["sink", &address, &sockets.to_string(), how]);
         assert_eq!(sink.line(), "ready");
         Self { sink, server, sockets }
     }
@@ -128,9 +143,10 @@ fn measure(sockets: u64, pairs: usize, wall_s: f64) {
         // Everybody has a live epoch then, and memory has grown to what it takes.
         kind.rate(8, wall_s / 3.0);
     }
-    let [sealed, batches, clear, bare] = &mut kinds;
+    let [sealed, batches, clear, example, bare] = &mut kinds;
     println!("{sockets} connections, {pairs} pairs of {wall_s} s; deliveries per server CPU second");
     compare("sealed / clear", pairs, || (sealed.rate(1, wall_s), clear.rate(1, wall_s)));
+    compare("sealed / example", pairs, || (sealed.rate(1, wall_s), example.rate(1, wall_s)));
     compare("sealed / bare send()", pairs, || (sealed.rate(1, wall_s), bare.rate(1, wall_s)));
     compare("clear / bare send()", pairs, || (clear.rate(1, wall_s), bare.rate(1, wall_s)));
     compare("8 in a turn / 1", pairs, || (sealed.rate(8, wall_s), sealed.rate(1, wall_s)));

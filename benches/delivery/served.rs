@@ -1,6 +1,6 @@
-//! Our server: a Mida metadata push of a 200-byte event to everybody.
+//! Our server, with Mida and with the example, told by its standard input what to send.
 
-use crate::{What, thread_cpu_ns};
+use crate::{What, broadcast::Broadcast, thread_cpu_ns};
 use mida::{
     app::{
         Mida,
@@ -11,33 +11,59 @@ use mida::{
     },
     engine::{
         limits::Limits,
+        outbox::Shared,
         reactor::{Letter, Settings},
+        wire::Opcode,
     },
-    server::{self, Plan, cores},
+    server::{self, Plan, Running, cores},
 };
 use std::{io::BufRead, sync::Arc, time::Instant};
 
 /// Bytes of the event in clear JSON.
 const EVENT_BYTES: usize = 200;
+const HEARTBEAT_MS: u64 = 3_600_000;
 
+/// A Mida metadata push of a 200-byte event to everybody.
 pub fn serve(what: What, sockets: u64) {
+    let batching = what == What::SealedBatches;
+    let base = Config { heartbeat_ms: HEARTBEAT_MS, batching, limits: limits(), ..Config::default() };
+    let online = Online::new(1);
+    let running = server::start(&plan(sockets), Instant::now(), |_, _| {
+        Mida::new(Arc::new(base.clone()), online.of(0), Rng::from_os().expect("random bytes"))
+    });
+    obey(&running.expect("a server"), batching, |number| {
+        let config = Arc::new(event(&base, number, sockets));
+        Letter::Command(Command::Reload(Reload::new(&base, config, &online, 100_000)))
+    });
+}
+
+/// The example: a line of 200 bytes to everybody, as it is.
+pub fn serve_example(sockets: u64) {
+    let running = server::start(&plan(sockets), Instant::now(), |_, _| Broadcast).expect("a server");
+    obey(&running, false, |number| {
+        let line = format!("{number:0EVENT_BYTES$}");
+        Letter::Command(Shared::new(Opcode::Text, |text| text.extend_from_slice(line.as_bytes())))
+    });
+}
+
+fn limits() -> Arc<Limits> {
     let mut limits = Limits::default();
     for free in ["member_messages_per_minute", "anonymous_messages_per_minute"] {
         limits.set(free, 0).expect("a limit");
     }
-    let limits = Arc::new(limits);
-    let batching = what == What::SealedBatches;
-    let base = Config { heartbeat_ms: 3_600_000, batching, limits: limits.clone(), ..Config::default() };
-    let core = cores::allowed().expect("cores")[0];
-    let settings = Settings { limits, heartbeat_ms: base.heartbeat_ms, capacity: sockets as usize + 64 };
-    let plan = Plan { listen: vec![([127, 0, 0, 1], 0).into()], cores: vec![core], settings };
-    let online = Online::new(1);
-    let running = server::start(&plan, Instant::now(), |_, _| {
-        Mida::new(Arc::new(base.clone()), online.of(0), Rng::from_os().expect("random bytes"))
-    })
-    .expect("a server");
-    println!("{}", running.addresses()[0]);
+    Arc::new(limits)
+}
 
+fn plan(sockets: u64) -> Plan {
+    let core = cores::allowed().expect("cores")[0];
+    let settings = Settings { limits: limits(), heartbeat_ms: HEARTBEAT_MS, capacity: sockets as usize + 64 };
+    Plan { listen: vec![([127, 0, 0, 1], 0).into()], cores: vec![core], settings }
+}
+
+/// Does what the lines of standard input say: `send N` sends the next N letters, `cpu` tells the nanoseconds
+/// since then.
+fn obey<C: Clone + Send>(running: &Running<C>, batching: bool, mut letter: impl FnMut(u64) -> Letter<C>) {
+    println!("{}", running.addresses()[0]);
     let thread = std::fs::read_dir("/proc/self/task")
         .expect("tasks")
         .filter_map(|task| task.ok()?.file_name().into_string().ok())
@@ -51,16 +77,13 @@ pub fn serve(what: What, sockets: u64) {
         match line.split_once(' ') {
             Some(("send", events)) => {
                 let events: u64 = events.parse().expect("a number");
-                let letters: Vec<_> = (0..events)
-                    .map(|_| {
-                        number += 1;
-                        Reload::new(&base, Arc::new(event(&base, number, sockets)), &online, 100_000)
-                    })
-                    .collect();
+                let mut letters: Option<Vec<_>> =
+                    Some((0..events).map(|nth| letter(number + nth + 1)).collect());
+                number += events;
                 println!("{}", if batching { 1 } else { events });
                 before_ns = thread_cpu_ns(&thread);
-                let letters = || letters.iter().cloned().map(|to| Letter::Command(Command::Reload(to)));
-                assert!(running.post_all(letters));
+                // One reactor.
+                assert!(running.post_all(|| letters.take().unwrap_or_default()));
             }
             _ => println!("{}", thread_cpu_ns(&thread) - before_ns),
         }

@@ -13,12 +13,12 @@ use std::{
     sync::mpsc,
 };
 
-pub fn run(address: &str, sockets: u64, logs_in: bool) {
+pub fn run(address: &str, sockets: u64, greeted: bool, logs_in: bool) {
     let mut rng = Rng::from_os().expect("random bytes");
     let mut poll = Poll::new().expect("epoll");
     let mut peers: Vec<Peer> = (0..sockets)
         .map(|number| {
-            let mut peer = connect(address);
+            let mut peer = connect(address, greeted);
             if logs_in {
                 log_in(&mut peer, address, &mut rng);
             }
@@ -77,8 +77,8 @@ struct Peer {
     frames: Frames,
 }
 
-/// A connection that has been upgraded and has read its first message.
-fn connect(address: &str) -> TcpStream {
+/// A connection that has been upgraded and, if it is greeted, has read its first message.
+fn connect(address: &str, greeted: bool) -> TcpStream {
     let mut socket = TcpStream::connect(address).expect("the server listens");
     socket.set_nodelay(true).expect("nodelay");
     socket.write_all(frames::UPGRADE).expect("the server reads");
@@ -88,6 +88,9 @@ fn connect(address: &str) -> TcpStream {
         head.push(byte[0]);
     }
     assert!(head.starts_with(b"HTTP/1.1 101"));
+    if !greeted {
+        return socket;
+    }
     let mut first = [0; 2];
     socket.read_exact(&mut first).expect("a frame");
     let len = match first[1] {

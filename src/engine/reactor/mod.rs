@@ -285,7 +285,7 @@ impl<I: Io, A: App> Reactor<I, A> {
             }
             self.round = (std::mem::take(&mut self.waiting), 0);
         }
-        let (errands, next) = std::mem::take(&mut self.round);
+        let (mut errands, next) = std::mem::take(&mut self.round);
         let end = self.core.slots.end();
         let until = end.min(next.saturating_add(VISITS));
         for index in next..until {
@@ -300,6 +300,9 @@ impl<I: Io, A: App> Reactor<I, A> {
         }
         if until < end {
             self.round = (errands, until);
+        } else if self.waiting.is_empty() {
+            errands.clear();
+            self.waiting = errands;
         }
     }
 }
