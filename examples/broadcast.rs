@@ -52,9 +52,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let flags = Flags::parse();
     let allowed = cores::allowed()?;
     let cores = flags.cores.map_or(Ok(allowed.clone()), |list| cores::parse(&list, &allowed))?;
-    let capacity = files::capacity(files::raise_limit(), cores.len());
-    let settings = Settings { limits: Arc::new(Limits::default()), heartbeat_ms: 30_000, capacity };
-    let plan = Plan { listen: flags.listen, cores, settings };
+    let open_files = files::raise_limit();
+    let settings =
+        Settings { limits: Arc::new(Limits::default()), heartbeat_ms: 30_000, capacity: usize::MAX };
+    let plan = Plan { listen: flags.listen, cores, reactors_per_core: 1, open_files, settings };
     let running = server::start(&plan, Instant::now(), |_, _| Broadcast)?;
     for address in running.addresses() {
         println!("listening on ws://{address}");

@@ -51,10 +51,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let allowed = cores::allowed()?;
     let cores = flags.cores.map_or(Ok(allowed.clone()), |list| cores::parse(&list, &allowed))?;
-    let capacity = files::capacity(files::raise_limit(), cores.len());
-    let settings = Settings { limits: Arc::new(limits), heartbeat_ms: 30_000, capacity };
-    let running =
-        server::start(&Plan { listen: flags.listen, cores, settings }, Instant::now(), |_, _| Echo)?;
+    let open_files = files::raise_limit();
+    let settings = Settings { limits: Arc::new(limits), heartbeat_ms: 30_000, capacity: usize::MAX };
+    let running = server::start(
+        &Plan { listen: flags.listen, cores, reactors_per_core: 1, open_files, settings },
+        Instant::now(),
+        |_, _| Echo,
+    )?;
     for address in running.addresses() {
         println!("listening on ws://{address}");
     }

@@ -24,6 +24,7 @@
 //! | [`engine::outbox`] | what is to be sent; shared bytes are held once |
 //! | [`engine::io`] | the seam to the kernel, shaped like completions; `epoll`, and `memory` for tests |
 //! | [`engine::slots`], [`engine::gate`], [`engine::inbox`] | connections; what an address may hold; letters from other threads |
+//! | [`engine::balance`] | which reactor gets a new connection |
 //! | [`engine::app`] | what an application is, and what it can do to a connection |
 //! | [`engine::reactor`] | one core: receive, dispatch, timers, flush |
 //!

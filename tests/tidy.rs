@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["engine::wire", "engine::timer"],
     &["engine::outbox"],
     &["engine::io"],
-    &["engine::app", "engine::slots", "engine::gate", "engine::inbox"],
+    &["engine::app", "engine::slots", "engine::gate", "engine::balance", "engine::inbox"],
     &["engine", "engine::reactor"],
     &["app::crypto", "app::protocol"],
     &["app::config"],

@@ -15,7 +15,7 @@ use mida::{
         reactor::{Letter, Settings},
         wire::Opcode,
     },
-    server::{self, Plan, Running, cores},
+    server::{self, Plan, Running, cores, files},
 };
 use std::{io::BufRead, sync::Arc, time::Instant};
 
@@ -57,7 +57,13 @@ fn limits() -> Arc<Limits> {
 fn plan(sockets: u64) -> Plan {
     let core = cores::allowed().expect("cores")[0];
     let settings = Settings { limits: limits(), heartbeat_ms: HEARTBEAT_MS, capacity: sockets as usize + 64 };
-    Plan { listen: vec![([127, 0, 0, 1], 0).into()], cores: vec![core], settings }
+    Plan {
+        listen: vec![([127, 0, 0, 1], 0).into()],
+        cores: vec![core],
+        reactors_per_core: 1,
+        open_files: files::raise_limit(),
+        settings,
+    }
 }
 
 /// Does what the lines of standard input say: `send N` sends the next N letters, `cpu` tells the nanoseconds

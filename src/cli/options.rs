@@ -15,9 +15,12 @@ pub struct Options {
     /// Address to listen on, repeatable; port 0 picks one [default: 127.0.0.1:7700]
     #[arg(long, value_name = "ADDR", value_parser = address)]
     pub listen: Vec<SocketAddr>,
-    /// Processors to run on, one reactor each, like 0,2-3 [default: all allowed ones]
+    /// Processors to run on, like 0,2-3 [default: all allowed ones]
     #[arg(long, value_name = "LIST")]
     pub cores: Option<String>,
+    /// Reactors on each of them, 1 to 1024; the open-file limit bounds the connections of each [default: 1]
+    #[arg(long, value_name = "N")]
+    pub reactors_per_core: Option<u32>,
     /// Heartbeat in milliseconds, 100 to 3600000 [default: 30000]
     #[arg(long, value_name = "MS")]
     pub heartbeat: Option<u64>,
@@ -104,6 +107,7 @@ impl Options {
         Self {
             listen: if self.listen.is_empty() { file.listen } else { self.listen },
             cores: self.cores.or(file.cores),
+            reactors_per_core: self.reactors_per_core.or(file.reactors_per_core),
             heartbeat: self.heartbeat.or(file.heartbeat),
             batching: self.batching || file.batching,
             auth: self.auth.or(file.auth),
@@ -118,6 +122,17 @@ impl Options {
             limit: Vec::new(),
             limits,
             metadata: file.metadata,
+        }
+    }
+
+    /// How many reactors each core gets.
+    ///
+    /// # Errors
+    /// One line that says how many there may be.
+    pub fn reactors_per_core(&self) -> Result<usize, String> {
+        match self.reactors_per_core.unwrap_or(1) {
+            reactors @ 1..=1_024 => Ok(reactors as usize),
+            reactors => Err(format!("reactors-per-core is 1 to 1024, not {reactors}")),
         }
     }
 
@@ -205,6 +220,7 @@ mod tests {
         let text = r#"
             listen = ["127.0.0.1:1", "[::1]:2"]
             cores = "0"
+            reactors-per-core = 3
             heartbeat = 500
             batching = true
             auth = "key"
@@ -235,6 +251,7 @@ mod tests {
         assert_eq!((config.auth, config.auth_within_ms, config.bound_only), (AuthMode::Key, 9_000, true));
         assert_eq!((config.maintenance_at_ms, config.public.as_str()), (Some(61_000), r#""region":"eu""#));
         assert_eq!((options.listen.len(), options.max_connections, config.heartbeat_ms), (2, Some(10), 500));
+        assert_eq!(options.reactors_per_core(), Ok(3));
         assert_eq!((config.hosts, config.origins.len(), config.batching), (options.public_host, 1, true));
     }
 

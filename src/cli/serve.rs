@@ -28,7 +28,7 @@ use std::{
 const DRAIN_MOST: Duration = Duration::from_millis(4_500);
 
 /// Room for fewer connections than this is hardly what an operator wants.
-const FEW: usize = 500;
+const FEW: u32 = 500;
 
 #[derive(Args, Clone)]
 pub struct Flags {
@@ -62,14 +62,14 @@ pub fn run(flags: Flags) -> Result<ExitCode, String> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(|error| error.to_string())?;
     log_to_stderr();
     let open_files = files::raise_limit();
-    let settings = settings(&config, &options, open_files, cores.len());
-    let generators = cores.iter().map(|_| Rng::from_os()).collect::<Result<Vec<_>, _>>();
+    let settings = settings(&config, &options);
+    let plan = Plan { listen, cores, reactors_per_core: options.reactors_per_core()?, open_files, settings };
+    let generators = (0..plan.reactors()).map(|_| Rng::from_os()).collect::<Result<Vec<_>, _>>();
     let mut generators =
         generators.map_err(|error| format!("the system gives no random bytes: {error}"))?.into_iter();
-    let online = Online::new(cores.len());
-    let plan = Plan { listen, cores, settings };
+    let online = Online::new(plan.reactors());
     let running = server::start(&plan, clock, |number, _| {
-        let rng = generators.next().expect("one was made for each core");
+        let rng = generators.next().expect("one was made for each reactor");
         Mida::new(config.clone(), online.of(number), rng)
     })
     .map_err(|error| error.to_string())?;
@@ -80,18 +80,19 @@ pub fn run(flags: Flags) -> Result<ExitCode, String> {
     let _ = writeln!(stdout, "listening on {}", addresses.join(", ")).and_then(|()| stdout.flush());
     tracing::info!(
         cores = ?plan.cores,
+        reactors = plan.reactors(),
         open_files,
-        connections = plan.settings.capacity,
+        connections = running.capacity(),
         heartbeat_ms = config.heartbeat_ms,
         "ready"
     );
 
-    if plan.settings.capacity < FEW && options.max_connections.is_none() {
+    if running.capacity() < FEW && options.max_connections.is_none() {
         tracing::warn!("the open-file limit leaves little room: raise it (ulimit -Hn) for more connections");
     }
 
     let running = Arc::new(running);
-    let mut server = Server { flags, config, options, clock, plan, online, running, ends: false };
+    let mut server = Server { flags, config, options, clock, online, running, ends: false };
     for signal in signals.forever() {
         match signal {
             SIGHUP => server.reload(),
@@ -106,7 +107,6 @@ struct Server {
     options: Options,
     config: Arc<Config>,
     clock: Instant,
-    plan: Plan,
     online: Online,
     running: Arc<Running<Command>>,
     ends: bool,
@@ -125,10 +125,12 @@ impl Server {
             // Announced once, it comes when it was said to come.
             config.maintenance_at_ms = self.config.maintenance_at_ms;
         }
-        if (&options.listen, &options.cores) != (&self.options.listen, &self.options.cores) {
-            tracing::warn!("listen and cores change only with a restart");
+        let fixed =
+            |options: &Options| (options.listen.clone(), options.cores.clone(), options.reactors_per_core);
+        if fixed(&options) != fixed(&self.options) {
+            tracing::warn!("listen, cores and reactors-per-core change only with a restart");
         }
-        let settings = settings(&config, &options, files::raise_limit(), self.plan.cores.len());
+        let settings = settings(&config, &options);
         let config = Arc::new(config);
         let reload = Reload::new(&self.config, config.clone(), &self.online, now_ms);
         self.config = config;
@@ -158,14 +160,9 @@ impl Server {
     }
 }
 
-fn settings(config: &Config, options: &Options, open_files: u64, reactors: usize) -> Settings {
-    let room = files::capacity(open_files, reactors);
+fn settings(config: &Config, options: &Options) -> Settings {
     let most = options.max_connections.unwrap_or(u32::MAX).min(config.limits.connections);
-    Settings {
-        limits: config.limits.clone(),
-        heartbeat_ms: config.heartbeat_ms,
-        capacity: room.min(most as usize).max(1),
-    }
+    Settings { limits: config.limits.clone(), heartbeat_ms: config.heartbeat_ms, capacity: most as usize }
 }
 
 /// Standard error, whether it takes what is written or not: a full disk behind it must not end the server.

@@ -2,6 +2,7 @@
 //! way to the kernel, and a reactor that joins them.
 
 pub mod app;
+pub mod balance;
 pub mod error;
 pub mod gate;
 pub mod inbox;

@@ -58,6 +58,9 @@ pub const ENDED: u8 = 32;
 /// The application knows that it is closing.
 pub const LEFT: u8 = 64;
 
+/// It has a seat in the balance.
+pub const SEATED: u8 = 128;
+
 /// All slots of a reactor.
 pub struct Slots<S, C> {
     slab: Slab<Slot<S, C>>,

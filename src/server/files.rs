@@ -1,9 +1,12 @@
 //! The limit on open files, which bounds the connections.
 
+use crate::engine::reactor::RESERVE;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors kept back: for refusals, logs, configuration and the runtime.
-pub const RESERVE: u64 = 128;
+/// Descriptors kept back in a table: for logs, configuration and the runtime.
+const OTHERS: u64 = 64;
+/// And for each reactor: listeners, epoll, and connections that are taken only to be refused.
+const EACH: u64 = 16 + RESERVE as u64;
 
 /// Raises the limit on open files to the hard one and returns it; `u64::MAX` is no limit.
 pub fn raise_limit() -> u64 {
@@ -13,9 +16,10 @@ pub fn raise_limit() -> u64 {
     got.unwrap_or(u64::MAX)
 }
 
-/// How many connections a process with this limit can hold on `reactors` reactors.
-pub fn capacity(open_files: u64, reactors: usize) -> usize {
-    // Listeners, epoll and eventfd of each reactor, and the connections it takes only to refuse them.
-    let own = RESERVE + reactors as u64 * (16 + crate::engine::reactor::RESERVE as u64);
-    usize::try_from(open_files.saturating_sub(own)).unwrap_or(usize::MAX).clamp(1, 1 << 24)
+/// How many connections each of `reactors` reactors has room for, in one file table of at most `limit` files of
+/// which `taken` are open.
+pub fn room(limit: u64, taken: u64, reactors: usize) -> usize {
+    let reactors = reactors as u64;
+    let free = limit.saturating_sub(taken + OTHERS + reactors * EACH);
+    usize::try_from(free / reactors.max(1)).unwrap_or(usize::MAX).clamp(1, 1 << 23)
 }

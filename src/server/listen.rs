@@ -1,4 +1,4 @@
-//! Listening sockets: for each address one a reactor, among which the kernel deals new connections.
+//! Listening sockets: for each address one a core, among which the kernel deals new connections.
 
 use super::StartError;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with, sockopt};
@@ -10,28 +10,28 @@ use std::{
 /// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 65_535;
 
-/// Binds every address `reactors` times: the real addresses, and each reactor's listeners.
+/// The addresses with real ports. Their listeners are to follow at once.
 ///
 /// # Errors
 /// The first address that can't be had.
-pub fn bind(
-    addresses: &[SocketAddr],
-    reactors: usize,
-) -> Result<(Vec<SocketAddr>, Vec<Vec<TcpListener>>), StartError> {
-    let mut real = Vec::new();
-    let mut listeners: Vec<Vec<TcpListener>> = (0..reactors).map(|_| Vec::new()).collect();
-    for &address in addresses {
-        let fails = |error| StartError::Listen { address, error };
+pub fn resolve(addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>, StartError> {
+    let real = |&address: &SocketAddr| {
         // SO_REUSEPORT would share a port with a server that runs already: without it that is an error.
-        let probe = listener(address, false).map_err(fails)?;
-        let address = probe.local_addr().map_err(fails)?;
-        drop(probe);
-        for own in &mut listeners {
-            own.push(listener(address, true).map_err(fails)?);
-        }
-        real.push(address);
-    }
-    Ok((real, listeners))
+        let probe = listener(address, false).and_then(|probe| probe.local_addr());
+        probe.map_err(|error| StartError::Listen { address, error })
+    };
+    addresses.iter().map(real).collect()
+}
+
+/// Listens on every address, beside other reactors that do.
+///
+/// # Errors
+/// The first address that can't be had.
+pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
+    let bind = |&address: &SocketAddr| {
+        listener(address, true).map_err(|error| StartError::Listen { address, error })
+    };
+    addresses.iter().map(bind).collect()
 }
 
 fn listener(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {

@@ -1,4 +1,5 @@
-//! Runs an application on the engine: a pinned thread for each core, each with its own listeners.
+//! Runs an application on the engine: one or more pinned threads for each core, a reactor on each, with a file
+//! table of its own. The first of each core accepts, and deals to all (`engine::balance`).
 
 pub mod cores;
 pub mod file_table;
@@ -7,15 +8,22 @@ pub mod listen;
 
 use crate::engine::{
     app::App,
+    balance::Balance,
     gate::Gate,
     inbox::Inbox,
-    io::epoll::{Epoll, EpollWaker},
+    io::{
+        epoll::{Epoll, EpollWaker},
+        handover::Desk,
+    },
     reactor::{Letter, Reactor, Settings},
 };
 use std::{
     fmt, io,
     net::SocketAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, channel},
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -25,10 +33,21 @@ use std::{
 pub struct Plan {
     /// Addresses to listen on, by every core; port 0 picks one.
     pub listen: Vec<SocketAddr>,
-    /// Processors, one reactor each.
+    /// Processors.
     pub cores: Vec<usize>,
-    /// For each reactor; the capacity is that of the whole server.
+    /// Reactors on each of them.
+    pub reactors_per_core: usize,
+    /// Files that one table may hold.
+    pub open_files: u64,
+    /// For each reactor; the capacity is that of the whole server, if the reactors have room for as many.
     pub settings: Settings,
+}
+
+impl Plan {
+    /// How many reactors there are.
+    pub fn reactors(&self) -> usize {
+        self.cores.len() * self.reactors_per_core
+    }
 }
 
 /// Why a server did not start.
@@ -58,10 +77,21 @@ impl std::error::Error for StartError {}
 pub struct Running<C: Send + 'static> {
     addresses: Vec<SocketAddr>,
     inboxes: Vec<Arc<Inbox<Letter<C>, EpollWaker>>>,
+    balance: Arc<Balance>,
+    /// Of each reactor.
+    room: usize,
     threads: Vec<JoinHandle<()>>,
+    /// Closed last, in the table of the thread that they were opened in.
+    _desks: Arc<[Desk]>,
 }
 
-/// Starts a reactor on each core of the plan, with the application that `app` makes for it.
+/// What a thread has to say before its reactor begins.
+struct Ready {
+    number: usize,
+    has_own_table: Result<bool, StartError>,
+}
+
+/// Starts the reactors of the plan, with the application that `app` makes for each.
 ///
 /// # Errors
 /// An address, a core or the kernel's resources are not to be had; nothing is left running.
@@ -74,36 +104,76 @@ where
     A: App + Send + 'static,
     A::Conn: Send,
 {
-    let (addresses, listeners) = listen::bind(&plan.listen, plan.cores.len())?;
+    let (reactors, each) = (plan.reactors(), plan.reactors_per_core);
+    let addresses = listen::resolve(&plan.listen)?;
+    let most = u32::try_from(plan.settings.capacity).unwrap_or(u32::MAX);
+    let balance = Arc::new(Balance::new(plan.cores.len(), each, most));
     let gate = Arc::new(Gate::default());
-    let settings = share(&plan.settings, plan.cores.len());
-    let mut running = Running { addresses, inboxes: Vec::new(), threads: Vec::new() };
-    let mut reactors = Vec::new();
-    for (number, listeners) in listeners.into_iter().enumerate() {
-        let epoll = Epoll::new(listeners).map_err(StartError::Backend)?;
-        let app = app(number, &running.addresses);
+    // What reactors share is opened before they have tables of their own.
+    let desks = (0..reactors).map(|_| Desk::new()).collect::<io::Result<Arc<[Desk]>>>();
+    let desks = desks.map_err(StartError::Backend)?;
+    let wakers = (0..reactors).map(|_| EpollWaker::new()).collect::<io::Result<Vec<_>>>();
+    let wakers = wakers.map_err(StartError::Backend)?;
+    let taken = file_table::open_files().map_err(StartError::Backend)?.count;
+
+    let (tell, told) = channel();
+    let (give, given) = channel();
+    let mut go = Vec::new();
+    let mut threads = Vec::new();
+    for (number, waker) in wakers.into_iter().enumerate() {
+        let core = plan.cores[number / each];
+        let accepts = if number % each == 0 { addresses.clone() } else { Vec::new() };
+        let app = app(number, &addresses);
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), number);
-        reactors.push(Reactor::new(epoll, app, settings.clone(), gate.clone(), seed));
-    }
-    for (reactor, &core) in reactors.into_iter().zip(&plan.cores) {
-        running.inboxes.push(reactor.inbox());
-        let (pinned, is_pinned) = std::sync::mpsc::channel();
-        let thread = std::thread::Builder::new().name(format!("mida-{core}")).spawn(move || {
-            let _ = pinned.send(cores::pin(core));
+        let (gate, balance, desks) = (gate.clone(), balance.clone(), desks.clone());
+        let (tell, give) = (tell.clone(), give.clone());
+        let (settings, set): (Sender<Settings>, Receiver<Settings>) = channel();
+        go.push(settings);
+        let name = if each == 1 { format!("mida-{core}") } else { format!("mida-{core}.{}", number % each) };
+        let thread = file_table::spawn(name, move |table| {
+            let made = prepare(core, &accepts, waker, desks, number);
+            let (epoll, has_own_table) = match made {
+                Ok(epoll) => (Some(epoll), Ok(table.is_ok())),
+                Err(error) => (None, Err(error)),
+            };
+            let _ = tell.send(Ready { number, has_own_table });
+            // None come when another reactor could not be made.
+            let (Some(epoll), Ok(settings)) = (epoll, set.recv()) else { return };
+            let mut reactor = Reactor::new(epoll, app, settings, gate, seed);
+            reactor.join(balance, number);
+            let _ = give.send((number, reactor.inbox()));
+            drop(give);
             run(reactor, clock);
         });
-        running.threads.push(thread.map_err(|error| StartError::Core { core, error })?);
-        if let Ok(Err(error)) = is_pinned.recv() {
-            running.post(|| Letter::Drain);
-            return Err(StartError::Core { core, error });
-        }
+        threads.push(thread.map_err(|error| StartError::Core { core, error })?);
     }
-    Ok(running)
+    let mut has_own = vec![false; reactors];
+    for ready in told.iter().take(reactors) {
+        has_own[ready.number] = ready.has_own_table?;
+    }
+    // Those that share a table, for want of their own, share its room.
+    let sharing = if has_own.iter().all(|own| *own) { 1 } else { reactors };
+    let room = files::room(plan.open_files, taken, sharing);
+    for settings in &go {
+        let _ = settings.send(Settings { capacity: room, ..plan.settings.clone() });
+    }
+    let mut inboxes: Vec<_> = given.iter().take(reactors).collect();
+    inboxes.sort_by_key(|(number, _)| *number);
+    let inboxes = inboxes.into_iter().map(|(_, inbox)| inbox).collect();
+    Ok(Running { addresses, inboxes, balance, room, threads, _desks: desks })
 }
 
-/// What one of so many reactors gets of the server's settings.
-fn share(settings: &Settings, reactors: usize) -> Settings {
-    Settings { capacity: settings.capacity.div_ceil(reactors.max(1)).max(1), ..settings.clone() }
+/// What a reactor's own thread opens, in its own table.
+fn prepare(
+    core: usize,
+    accepts: &[SocketAddr],
+    waker: EpollWaker,
+    desks: Arc<[Desk]>,
+    number: usize,
+) -> Result<Epoll, StartError> {
+    cores::pin(core).map_err(|error| StartError::Core { core, error })?;
+    let listeners = listen::bind(accepts)?;
+    Epoll::new(listeners, waker, desks, number).map_err(StartError::Backend)
 }
 
 /// A reactor's life: until it is drained.
@@ -140,8 +210,13 @@ impl<C: Send + 'static> Running<C> {
 
     /// New limits and heartbeat for every reactor; the capacity is that of the whole server.
     pub fn post_settings(&self, settings: &Settings) -> bool {
-        let share = share(settings, self.inboxes.len());
-        self.post(|| Letter::Settings(share.clone()))
+        self.balance.set_most(u32::try_from(settings.capacity).unwrap_or(u32::MAX));
+        self.post(|| Letter::Settings(Settings { capacity: self.room, ..settings.clone() }))
+    }
+
+    /// How many connections the server takes.
+    pub fn capacity(&self) -> u32 {
+        self.balance.most()
     }
 
     /// Whether all reactors are done.

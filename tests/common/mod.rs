@@ -45,13 +45,18 @@ pub struct Ended {
 
 impl Process {
     pub fn start(arguments: &[&str]) -> Process {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_mida"))
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Process::spawn(Command::new(env!("CARGO_BIN_EXE_mida")).args(arguments))
+    }
+
+    /// Starts it with room for so many open files in each table.
+    pub fn start_with_files(open_files: u32, arguments: &[&str]) -> Process {
+        let script = format!("ulimit -n {open_files} && exec \"$0\" \"$@\"");
+        Process::spawn(Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_mida")]).args(arguments))
+    }
+
+    fn spawn(command: &mut Command) -> Process {
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (send, stdout) = channel();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         thread::spawn(move || lines.map_while(Result::ok).all(|line| send.send(line).is_ok()));
@@ -161,11 +166,25 @@ impl Server {
 
     /// Starts one on this address, and waits until it listens.
     pub fn listening(address: &str, flags: &[&str]) -> Server {
-        let mut process = Process::start(&[&["--listen", address], flags].concat());
+        Server::ready(Process::start(&[&["--listen", address], flags].concat()))
+    }
+
+    /// Starts one on 127.0.0.1, with room for so many open files in each table.
+    pub fn start_with_files(open_files: u32, flags: &[&str]) -> Server {
+        let arguments = [&["--listen", "127.0.0.1:0"], flags].concat();
+        Server::ready(Process::start_with_files(open_files, &arguments))
+    }
+
+    fn ready(mut process: Process) -> Server {
         let line = process.line();
         let address = line.strip_prefix("listening on ws://").and_then(|rest| rest.parse().ok());
         let address = address.unwrap_or_else(|| panic!("its first line is '{line}'"));
         Server { process, address }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.child.id()
     }
 
     pub fn address(&self) -> SocketAddr {

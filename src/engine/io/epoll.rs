@@ -1,16 +1,22 @@
 //! The backend on epoll, through mio.
 
-use super::{Completion, Io, Sending, Sockets, Token, Wake};
+use super::{
+    Completion, Io, Sending, Sockets, Token, Wake,
+    handover::{Desk, Parcel},
+};
 use crate::engine::outbox::Gather;
 use mio::{
-    Events, Interest, Poll, Waker,
+    Events, Interest, Poll,
     net::{TcpListener, TcpStream},
+    unix::SourceFd,
 };
+use rustix::event::{EventfdFlags, eventfd};
 use std::{
     collections::{HashMap, VecDeque},
     io::{self, IoSlice, Read, Write},
     net::{Shutdown, SocketAddr},
     num::NonZeroU32,
+    os::fd::{AsRawFd, OwnedFd},
     sync::Arc,
     time::Duration,
 };
@@ -21,6 +27,9 @@ const EVENTS: usize = 1_024;
 /// Connections accepted in one turn.
 const ACCEPTS: usize = 64;
 const WAKER: mio::Token = mio::Token(usize::MAX);
+const DESK: mio::Token = mio::Token(usize::MAX - 1);
+/// A deal that found no room on the way is tried again after this long.
+const DEAL_AGAIN: Duration = Duration::from_millis(1);
 
 /// One epoll instance with its listeners, its waker and one receive buffer.
 pub struct Epoll {
@@ -38,6 +47,18 @@ pub struct Epoll {
     writable: Vec<Token>,
     /// What the kernel had no room for.
     parked: HashMap<Token, Gather>,
+    /// Where each reactor takes in what is dealt to it.
+    desks: Arc<[Desk]>,
+    /// Ours; none in a server of one reactor.
+    desk: Option<usize>,
+    /// Edge-triggered: true until our desk said WouldBlock.
+    desk_ready: bool,
+    /// On the way out, for each reactor.
+    outgoing: Vec<Vec<Parcel<TcpStream>>>,
+    /// How many are.
+    leaving: usize,
+    incoming: VecDeque<Parcel<OwnedFd>>,
+    lost: usize,
 }
 
 struct Listener {
@@ -54,24 +75,44 @@ struct Readable {
     to_end: bool,
 }
 
+/// An eventfd. Made before the reactors have file tables of their own: the same descriptor in each.
 #[derive(Clone)]
-pub struct EpollWaker(Arc<Waker>);
+pub struct EpollWaker(Arc<OwnedFd>);
+
+impl EpollWaker {
+    /// # Errors
+    /// No descriptor is to be had.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
+    }
+}
 
 impl Wake for EpollWaker {
     fn wake(&self) {
-        // It can fail only when the counter of the eventfd is full: then the reactor is being woken anyway.
-        let _ = self.0.wake();
+        // It can fail only when its counter is full: then the reactor is being woken anyway. The counter is
+        // never read: each write is an edge.
+        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
     }
 }
 
 impl Epoll {
-    /// Watches `listeners`, which must be bound, listening and non-blocking.
+    /// Watches `listeners`, which must be bound, listening and non-blocking, and is woken by `waker`. Of
+    /// several reactors this is number `own`; each has its desk.
     ///
     /// # Errors
-    /// No epoll instance or eventfd can be had.
-    pub fn new(listeners: Vec<std::net::TcpListener>) -> io::Result<Self> {
+    /// No epoll instance can be had.
+    pub fn new(
+        listeners: Vec<std::net::TcpListener>,
+        waker: EpollWaker,
+        desks: Arc<[Desk]>,
+        own: usize,
+    ) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let waker = EpollWaker(Arc::new(Waker::new(poll.registry(), WAKER)?));
+        poll.registry().register(&mut SourceFd(&waker.0.as_raw_fd()), WAKER, Interest::READABLE)?;
+        let desk = (desks.len() > 1).then_some(own);
+        if let Some(desk) = desk {
+            poll.registry().register(&mut SourceFd(&desks[desk].raw_fd()), DESK, Interest::READABLE)?;
+        }
         let listeners = listeners
             .into_iter()
             .enumerate()
@@ -95,11 +136,20 @@ impl Epoll {
             reads_left: 0,
             writable: Vec::new(),
             parked: HashMap::new(),
+            outgoing: desks.iter().map(|_| Vec::new()).collect(),
+            leaving: 0,
+            desks,
+            desk,
+            desk_ready: false,
+            incoming: VecDeque::new(),
+            lost: 0,
         })
     }
 
     fn has_work(&self) -> bool {
-        !self.readable.is_empty() || (self.accepting && self.listeners.iter().any(|listener| listener.ready))
+        !self.readable.is_empty()
+            || self.desk_ready
+            || (self.accepting && self.listeners.iter().any(|listener| listener.ready))
     }
 
     fn accept(&mut self) -> Option<Completion<'static, TcpStream>> {
@@ -128,6 +178,42 @@ impl Epoll {
     }
 }
 
+/// Connections that change their reactor.
+impl Epoll {
+    /// Sends what is on the way out, as far as there is room.
+    fn hand_over(&mut self) {
+        for (desk, parcels) in self.desks.iter().zip(&mut self.outgoing) {
+            while !parcels.is_empty()
+                && let Ok(sent) = desk.send(parcels)
+            {
+                self.leaving -= sent;
+            }
+        }
+    }
+
+    /// The next that was dealt to us.
+    fn take_over(&mut self) -> Option<Completion<'static, TcpStream>> {
+        let desk = &self.desks[self.desk?];
+        loop {
+            if self.lost > 0 {
+                return Some(Completion::Lost(std::mem::take(&mut self.lost)));
+            }
+            if let Some(Parcel { socket, peer, local }) = self.incoming.pop_front() {
+                let socket = TcpStream::from_std(std::net::TcpStream::from(socket));
+                return Some(Completion::Dealt { socket, peer, local });
+            }
+            if !self.desk_ready || self.accepts_left == 0 {
+                return None;
+            }
+            self.accepts_left -= 1;
+            match desk.receive(|parcel| self.incoming.push_back(parcel)) {
+                Ok(lost) => self.lost = lost,
+                Err(error) => self.desk_ready = error.kind() == io::ErrorKind::Interrupted,
+            }
+        }
+    }
+}
+
 impl Io for Epoll {
     type Socket = TcpStream;
     type Waker = EpollWaker;
@@ -137,7 +223,12 @@ impl Io for Epoll {
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        let timeout = if self.has_work() { Some(Duration::ZERO) } else { timeout };
+        self.hand_over();
+        let timeout = match timeout {
+            _ if self.has_work() => Some(Duration::ZERO),
+            _ if self.leaving > 0 => Some(timeout.map_or(DEAL_AGAIN, |timeout| timeout.min(DEAL_AGAIN))),
+            timeout => timeout,
+        };
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
@@ -145,6 +236,8 @@ impl Io for Epoll {
         for event in &self.events {
             if event.token() == WAKER {
                 self.woken = true;
+            } else if event.token() == DESK {
+                self.desk_ready = true;
             } else if let Some(token) = connection(event.token()) {
                 if event.is_writable() {
                     self.writable.push(token);
@@ -197,7 +290,12 @@ impl Io for Epoll {
                 Err(error) => return Some(Completion::Ended { token, result: Err(error) }),
             }
         }
-        self.accept()
+        self.take_over().or_else(|| self.accept())
+    }
+
+    fn deal(&mut self, to: usize, socket: TcpStream, peer: SocketAddr, local: Option<SocketAddr>) {
+        self.outgoing[to].push(Parcel { socket, peer, local });
+        self.leaving += 1;
     }
 
     fn open(&mut self, token: Token, socket: &mut TcpStream) -> io::Result<()> {

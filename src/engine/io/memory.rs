@@ -51,6 +51,8 @@ pub struct Peer {
 
 enum Input {
     Connect(Number, SocketAddr),
+    Dealt(Number, SocketAddr),
+    Lost(usize),
     NoRoom,
     Bytes(Number, Vec<u8>),
     End(Number, io::Result<()>),
@@ -66,6 +68,8 @@ pub struct Memory {
     pub discard: bool,
     pub sent_bytes: u64,
     pub sends: u64,
+    /// What was dealt to other reactors.
+    pub dealt: Vec<(usize, Number)>,
     input: VecDeque<Input>,
     /// Who has a parked send.
     stalled: BTreeSet<Number>,
@@ -89,6 +93,19 @@ impl Memory {
         self.peers.insert(number, Peer::default());
         self.input.push_back(Input::Connect(number, from));
         number
+    }
+
+    /// Another reactor deals us the connection of a peer.
+    pub fn receive_dealt(&mut self, from: SocketAddr) -> Number {
+        let number = self.connect(from);
+        self.input.pop_back();
+        self.input.push_back(Input::Dealt(number, from));
+        number
+    }
+
+    /// So many that another reactor has dealt us are lost.
+    pub fn lose(&mut self, count: usize) {
+        self.input.push_back(Input::Lost(count));
     }
 
     /// A peer's bytes arrive in one piece.
@@ -173,6 +190,7 @@ impl Io for Memory {
             // What can't be taken yet keeps its place, so that each connection's input stays in order.
             let at = self.input.iter().position(|input| match input {
                 Input::Connect(..) | Input::NoRoom => self.accepting && self.listening,
+                Input::Dealt(..) | Input::Lost(_) => true,
                 Input::Bytes(number, _) | Input::End(number, _) => match self.peers.get(number) {
                     Some(Peer { token: Some(token), .. }) => sockets.receiving(*token).is_some(),
                     peer => peer.is_none_or(|peer| peer.closed),
@@ -189,6 +207,10 @@ impl Io for Memory {
                 (Input::Connect(number, peer), _) => {
                     return Some(Completion::Accepted { socket: End { number }, peer, local: self.local });
                 }
+                (Input::Dealt(number, peer), _) => {
+                    return Some(Completion::Dealt { socket: End { number }, peer, local: self.local });
+                }
+                (Input::Lost(count), _) => return Some(Completion::Lost(count)),
                 (Input::NoRoom, _) => {
                     return Some(Completion::AcceptFailed(io::ErrorKind::OutOfMemory.into()));
                 }
@@ -200,6 +222,11 @@ impl Io for Memory {
                 (_, None) => {}
             }
         }
+    }
+
+    fn deal(&mut self, to: usize, socket: End, _peer: SocketAddr, _local: Option<SocketAddr>) {
+        self.peers.remove(&socket.number);
+        self.dealt.push((to, socket.number));
     }
 
     fn open(&mut self, token: Token, socket: &mut End) -> io::Result<()> {

@@ -6,6 +6,7 @@
 //! can free or change what is in flight.
 
 pub mod epoll;
+pub mod handover;
 pub mod memory;
 
 use super::outbox::Gather;
@@ -42,6 +43,10 @@ pub enum Completion<'a, S> {
     /// A new connection, from the address `peer` to our address `local`, where the backend can tell. It
     /// receives nothing before [`Io::open`]. None comes while [`Io::accepting`] is off.
     Accepted { socket: S, peer: SocketAddr, local: Option<SocketAddr> },
+    /// One that another reactor has accepted and dealt to this one with [`Io::deal`].
+    Dealt { socket: S, peer: SocketAddr, local: Option<SocketAddr> },
+    /// So many that were dealt to this reactor could not be taken over, for want of descriptors.
+    Lost(usize),
     /// No connection could be accepted for want of something (descriptors, memory). Ask again with
     /// [`Io::accepting`] when there may be room; nothing else will.
     AcceptFailed(io::Error),
@@ -89,6 +94,10 @@ pub trait Io {
     /// The next completion of this turn; none ends the turn. A connection with much to read is served
     /// once a turn, or for a bounded number of bytes, so that it can't starve others.
     fn next(&mut self, sockets: &mut impl Sockets<Self::Socket>) -> Option<Completion<'_, Self::Socket>>;
+
+    /// Hands a connection that was accepted here, and never opened, to another reactor of the server, where it
+    /// comes as [`Completion::Dealt`]. Many may travel together, at the next [`Io::flush`] or [`Io::wait`].
+    fn deal(&mut self, to: usize, socket: Self::Socket, peer: SocketAddr, local: Option<SocketAddr>);
 
     /// Starts receiving.
     ///

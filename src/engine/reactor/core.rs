@@ -3,12 +3,13 @@
 
 use crate::engine::{
     app::{App, Link, ready},
+    balance::Balance,
     error::Close,
     gate::Gate,
     io::{Io, Sending, Token},
     limits::Limits,
     outbox::{Gather, Outbox},
-    slots::{ENDED, LEFT, NO_TAIL, Slot, Slots, State},
+    slots::{ENDED, LEFT, NO_TAIL, SEATED, Slot, Slots, State},
     timer::Wheel,
     wire::{Opcode, Partial},
 };
@@ -35,7 +36,7 @@ pub struct Settings {
     pub limits: Arc<Limits>,
     /// A connection is looked at once in this time; `u64::MAX`: never.
     pub heartbeat_ms: u64,
-    /// Connections this reactor takes; slots for them and [`super::RESERVE`] more are set aside at the start.
+    /// Connections this reactor takes, besides [`super::RESERVE`] that are only told that there is no room.
     pub capacity: usize,
 }
 
@@ -43,6 +44,12 @@ pub struct Settings {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stats {
     pub accepted: u64,
+    /// Of those, dealt to other reactors.
+    pub dealt: u64,
+    /// Dealt here by others.
+    pub taken_over: u64,
+    /// Dealt here too, and lost for want of descriptors.
+    pub lost: u64,
     pub accept_failures: u64,
     /// Calls of the application that panicked.
     pub panics: u64,
@@ -75,6 +82,11 @@ struct Ready {
 pub struct Core<S, C> {
     pub settings: Settings,
     pub gate: Arc<Gate>,
+    pub balance: Arc<Balance>,
+    /// This reactor's number in the balance.
+    pub number: usize,
+    /// Slots without a seat in the balance.
+    pub unseated: usize,
     /// Our addresses that peers have connected to; slots hold an index.
     pub locals: Vec<SocketAddr>,
     pub slots: Slots<S, C>,
@@ -94,14 +106,15 @@ pub struct Core<S, C> {
     pub stats: Stats,
     pub now_ms: u64,
     pub seed: u64,
-    /// Set at the capacity, cleared under 90 % of it.
-    full: bool,
 }
 
 impl<S, C: Default> Core<S, C> {
     pub fn new(settings: Settings, gate: Arc<Gate>, seed: u64) -> Self {
         Self {
             slots: Slots::with_capacity(settings.capacity + super::RESERVE),
+            balance: Arc::new(Balance::alone(room(&settings))),
+            number: 0,
+            unseated: 0,
             settings,
             gate,
             locals: Vec::new(),
@@ -117,7 +130,6 @@ impl<S, C: Default> Core<S, C> {
             stats: Stats::default(),
             now_ms: 0,
             seed,
-            full: false,
         }
     }
 
@@ -149,13 +161,6 @@ impl<S, C: Default> Core<S, C> {
 
     pub fn has_leftovers(&self) -> bool {
         !self.later.is_empty() || !self.held.is_empty()
-    }
-
-    /// Whether new connections are refused: from the capacity on, until under 90 % of it.
-    pub fn is_full(&mut self) -> bool {
-        let (open, capacity) = (self.slots.len(), self.settings.capacity);
-        self.full = open >= capacity || (self.full && open >= capacity - capacity / 10);
-        self.full
     }
 
     /// Calls the application about an open connection; a panic or a wish to close is carried out.
@@ -484,6 +489,11 @@ impl<S, C: Default> Core<S, C> {
             self.outbox.close(slot.queue);
             self.drop_tail(slot.tail);
             self.gate.leave(slot.address);
+            if slot.flags & SEATED != 0 {
+                self.balance.leave(self.number);
+            } else {
+                self.unseated -= 1;
+            }
             guarded(&mut self.stats, || app.closed(slot.conn, token.number()));
         }
     }
@@ -499,6 +509,11 @@ impl<S, C: Default> Core<S, C> {
             self.tail_bytes -= tail.bytes() as u64;
         }
     }
+}
+
+/// The capacity, as the balance counts it.
+pub fn room(settings: &Settings) -> u32 {
+    u32::try_from(settings.capacity).unwrap_or(u32::MAX)
 }
 
 /// The application's view of a slot.

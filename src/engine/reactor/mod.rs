@@ -7,14 +7,15 @@ mod receive;
 
 pub use self::core::{Settings, Stats};
 
-use self::core::{Core, guarded};
+use self::core::{Core, guarded, room};
 use super::{
     app::{App, Reach},
+    balance::{Balance, Full},
     error::Close,
     gate::Gate,
     inbox::Inbox,
     io::{Completion, Io},
-    slots::{HELD, REFUSE_ADDRESS, REFUSE_FULL, State},
+    slots::{HELD, REFUSE_ADDRESS, REFUSE_FULL, SEATED, State},
 };
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -85,6 +86,12 @@ impl<I: Io, A: App> Reactor<I, A> {
         }
     }
 
+    /// Takes part in a server of several reactors as number `number`, before its first turn.
+    pub fn join(&mut self, balance: Arc<Balance>, number: usize) {
+        balance.set_room(number, room(&self.core.settings));
+        (self.core.balance, self.core.number) = (balance, number);
+    }
+
     pub fn inbox(&self) -> Arc<Mailbox<I, A>> {
         self.inbox.clone()
     }
@@ -123,6 +130,15 @@ impl<I: Io, A: App> Reactor<I, A> {
                     self.core.sent(&mut self.io, token, gather, result);
                 }
                 Some(Completion::Accepted { socket, peer, local }) => self.accept(socket, peer, local),
+                Some(Completion::Dealt { socket, peer, local }) => {
+                    self.core.stats.taken_over += 1;
+                    self.admit(socket, peer, local, SEATED);
+                }
+                Some(Completion::Lost(count)) => {
+                    self.core.stats.lost += count as u64;
+                    (0..count).for_each(|_| self.core.balance.leave(self.core.number));
+                    tracing::error!(count, "connections dealt to this reactor were lost: no descriptors");
+                }
                 Some(Completion::AcceptFailed(error)) => {
                     self.core.stats.accept_failures += 1;
                     tracing::warn!(%error, "cannot accept; trying again as soon as there may be room");
@@ -174,24 +190,43 @@ impl<I: Io, A: App> Reactor<I, A> {
         &mut self.io
     }
 
+    /// A connection that this reactor has accepted stays here, or goes where there is more room.
     fn accept(&mut self, socket: I::Socket, peer: SocketAddr, local: Option<SocketAddr>) {
         let core = &mut self.core;
         core.stats.accepted += 1;
+        match core.balance.place(core.number) {
+            Ok(number) if number == core.number => self.admit(socket, peer, local, SEATED),
+            Ok(number) => {
+                core.stats.dealt += 1;
+                self.io.deal(number, socket, peer, local);
+            }
+            Err(Full { is_news }) => {
+                if is_news {
+                    tracing::warn!(connections = core.balance.taken(), "full; new connections get 503");
+                }
+                self.admit(socket, peer, local, REFUSE_FULL);
+            }
+        }
+    }
+
+    fn admit(&mut self, socket: I::Socket, peer: SocketAddr, local: Option<SocketAddr>, flags: u8) {
+        let core = &mut self.core;
         let (address, refuse) = match core.gate.enter(peer, &core.settings.limits) {
-            Some(address) => (address, if core.is_full() { REFUSE_FULL } else { 0 }),
+            Some(address) => (address, 0),
             None => (Gate::FREE, REFUSE_ADDRESS),
         };
-        let token = core.slots.insert(socket, address, refuse);
+        core.unseated += usize::from(flags & SEATED == 0);
+        let token = core.slots.insert(socket, address, flags | refuse);
         let local = core.intern(local);
         let Some(slot) = core.slots.at(token.index) else { return };
         slot.local = local;
-        if self.io.open(token, &mut slot.socket).is_err() {
+        if self.draining || self.io.open(token, &mut slot.socket).is_err() {
             core.condemn(token.index, false);
             return;
         }
         let deadline_ms = core.now_ms.saturating_add(core.settings.limits.upgrade_ms);
         core.wheel.arm(&mut core.slots, token.index, deadline_ms);
-        if core.slots.len() >= core.settings.capacity + RESERVE {
+        if core.unseated >= RESERVE {
             self.rest_accepting();
         }
     }
@@ -203,7 +238,7 @@ impl<I: Io, A: App> Reactor<I, A> {
     }
 
     fn try_accepting(&mut self) {
-        if self.core.slots.len() < self.core.settings.capacity + RESERVE {
+        if self.core.unseated < RESERVE {
             self.accept_again_ms = u64::MAX;
             self.io.accepting(true);
         } else {
@@ -262,6 +297,7 @@ impl<I: Io, A: App> Reactor<I, A> {
                     }
                 }
                 Letter::Settings(settings) => {
+                    self.core.balance.set_room(self.core.number, room(&settings));
                     self.core.settings = settings;
                     self.waiting.push(Errand::Heartbeat);
                 }

@@ -321,8 +321,9 @@ impl World {
         assert!(core.slots.is_empty() && core.held.is_empty() && !core.has_leftovers());
         assert_eq!(core.wheel.next_ms(), None);
         assert_eq!(self.reactor.holdings(), Holdings::default());
-        let app = &self.reactor.app;
-        assert!(app.closed as u64 == self.reactor.stats().accepted && app.closing <= app.closed);
+        let (app, stats) = (&self.reactor.app, self.reactor.stats());
+        let had = stats.accepted - stats.dealt + stats.taken_over;
+        assert!(app.closed as u64 == had && app.closing <= app.closed);
     }
 }
 

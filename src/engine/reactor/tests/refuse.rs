@@ -259,3 +259,53 @@ fn an_address_has_its_share_and_others_get_in() {
     world.feed(client, &request("/"));
     assert_eq!(world.take_text(client), ACCEPTED);
 }
+
+#[test]
+fn what_is_accepted_beyond_ones_share_is_dealt_and_what_is_dealt_is_served() {
+    let balance = Arc::new(Balance::new(1, 2, u32::MAX));
+    let [mut first, mut second] = [World::new(), World::new()];
+    first.reactor.join(balance.clone(), 0);
+    second.reactor.join(balance.clone(), 1);
+    let clients: Vec<_> = (0..10).map(|_| first.connect()).collect();
+    first.turn();
+    assert_eq!((first.reactor.connections(), first.reactor.stats().dealt), (5, 5));
+    // Equal shares, in turn.
+    let dealt: Vec<_> = clients.iter().skip(1).step_by(2).map(|client| (1, *client)).collect();
+    assert_eq!(std::mem::take(&mut first.reactor.io().dealt), dealt);
+    assert_eq!((balance.taken(), second.reactor.connections()), (10, 0));
+
+    let address = "127.0.0.1:5000".parse().unwrap();
+    let mut there: Vec<_> = (0..4).map(|_| second.reactor.io().receive_dealt(address)).collect();
+    second.turn();
+    second.reactor.io().lose(1);
+    second.turn();
+    assert_eq!((second.reactor.connections(), second.reactor.stats().lost), (4, 1));
+    assert_eq!(balance.taken(), 9);
+    let served = there.pop().unwrap();
+    second.feed(served, &request("/"));
+    assert_eq!(second.take_text(served), ACCEPTED);
+    second.end(served);
+    second.turn();
+    assert_eq!(balance.taken(), 8);
+
+    // The next two go where it is emptier.
+    first.connect();
+    first.connect();
+    first.turn();
+    assert_eq!((first.reactor.connections(), first.reactor.io().dealt.len()), (5, 2));
+    // Nobody takes those on.
+    first.reactor.io().dealt.clear();
+    (0..2).for_each(|_| balance.leave(1));
+    drop((first, second));
+    assert_eq!(balance.taken(), 0);
+}
+
+#[test]
+fn a_reactor_that_drains_takes_nobody_on() {
+    let mut world = World::new();
+    assert!(world.reactor.inbox().post(Letter::Drain).is_ok());
+    let late = world.reactor.io().receive_dealt("127.0.0.1:5000".parse().unwrap());
+    world.turn();
+    assert!(world.reactor.io().peers[&late].closed);
+    assert!(world.reactor.is_drained());
+}

@@ -1,0 +1,123 @@
+//! Several reactors on a core, each with a file table of its own, among which connections are dealt.
+
+mod common;
+#[path = "common/frames.rs"]
+#[allow(dead_code)] // Each test file uses its part.
+mod frames;
+
+use common::Server;
+use rustix::process::Signal;
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+};
+
+/// The number behind this word in the server's `ready` line.
+fn told(server: &Server, word: &str) -> usize {
+    let line = server.stderr_with("ready");
+    let at = line.find(word).unwrap() + word.len();
+    line[at..].chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
+}
+
+/// Connects and reads until the server's first message, or its refusal, is whole.
+fn connect(address: SocketAddr) -> (TcpStream, String) {
+    let mut socket = TcpStream::connect(address).unwrap();
+    socket.write_all(frames::UPGRADE).unwrap();
+    let text = read_until(&mut socket, |text| text.ends_with("}}") || text.starts_with("HTTP/1.1 5"));
+    (socket, text)
+}
+
+fn read_until(socket: &mut TcpStream, is_whole: impl Fn(&str) -> bool) -> String {
+    let (mut text, mut buffer) = (String::new(), [0; 1_024]);
+    while !is_whole(&text) {
+        let read = socket.read(&mut buffer).unwrap();
+        assert!(read > 0, "closed behind {text:?}");
+        text.push_str(&String::from_utf8_lossy(&buffer[..read]));
+    }
+    text
+}
+
+/// Descriptors in the table of each thread of the server, by the thread's name.
+fn tables(server: &Server) -> Vec<(String, usize)> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", server.id())).unwrap();
+    let mut tables: Vec<_> = tasks
+        .map(|task| {
+            let path = task.unwrap().path();
+            let name = fs::read_to_string(path.join("comm")).unwrap().trim().to_owned();
+            (name, fs::read_dir(path.join("fd")).unwrap().count())
+        })
+        .collect();
+    tables.sort();
+    tables
+}
+
+#[test]
+fn the_open_file_limit_bounds_a_reactor_and_connections_are_dealt_to_all() {
+    let flags = ["--cores", "0", "--reactors-per-core", "3"];
+    let server = Server::start_with_files(200, &flags);
+    let room = told(&server, "connections=");
+    assert_eq!(told(&server, "reactors="), 3);
+    assert!(room > 100 && room < 200, "each of three tables has room for a third of {room}");
+    let before = tables(&server);
+
+    let mut clients = Vec::new();
+    for _ in 0..room {
+        let (socket, text) = connect(server.address());
+        assert!(text.starts_with("HTTP/1.1 101"), "{text}");
+        clients.push(socket);
+    }
+    let now = tables(&server);
+    let grown: Vec<_> = (0..now.len()).map(|at| now[at].1 - before[at].1).collect();
+    let reactors: Vec<_> = (0..now.len()).filter(|at| now[*at].0.starts_with("mida-0.")).collect();
+    assert_eq!((reactors.len(), grown.iter().sum::<usize>()), (3, room), "{now:?}");
+    assert!(reactors.iter().all(|at| grown[*at] == room / 3), "{before:?} to {now:?}");
+
+    let (mut refused, text) = connect(server.address());
+    assert!(text.starts_with("HTTP/1.1 503"), "{text}");
+    refused.read_to_end(&mut Vec::new()).unwrap();
+    assert_eq!(server.stderr().matches("full; new connections get 503").count(), 1);
+
+    // Each is served where it is.
+    for client in &mut clients {
+        client.write_all(&frames::text(r#"{"t":1}"#)).unwrap();
+    }
+    for client in &mut clients {
+        read_until(client, |text| text.contains(r#""uptime""#));
+    }
+
+    // Room is given back, wherever it was, and given out again.
+    clients.drain(..room / 2);
+    for _ in 0..room / 3 {
+        loop {
+            let (socket, text) = connect(server.address());
+            if text.starts_with("HTTP/1.1 101") {
+                break clients.push(socket);
+            }
+        }
+    }
+    server.signal(Signal::TERM);
+    for mut client in clients {
+        let mut last = Vec::new();
+        client.read_to_end(&mut last).unwrap();
+        let close = [0x03, 0xe9];
+        assert!(last.windows(2).any(|code| code == close), "{last:?}");
+    }
+    let ended = server.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+#[test]
+fn one_core_that_the_kernel_prefers_deals_to_the_other() {
+    let server = Server::start(&["--max-connections", "400"]);
+    let before = tables(&server);
+    let clients: Vec<_> = (0..400).map(|_| connect(server.address())).collect();
+    assert!(clients.iter().all(|(_, text)| text.starts_with("HTTP/1.1 101")));
+    let now = tables(&server);
+    let grown: Vec<_> =
+        (0..now.len()).map(|at| now[at].1 - before[at].1).filter(|grown| *grown > 0).collect();
+    let most = grown.iter().max().unwrap();
+    // 5 % or 32 above the mean, whichever is more; on a machine of one core it has all.
+    assert!(most * grown.len() <= 400 + 32 * grown.len(), "{now:?}");
+    assert_eq!(grown.iter().sum::<usize>(), 400);
+}
