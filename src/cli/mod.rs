@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 mod connect;
+mod doctor;
 mod keygen;
 mod load;
 mod options;
@@ -13,7 +14,7 @@ use std::process::ExitCode;
 const USAGE: u8 = 2;
 
 /// Those that have a help of their own.
-const COMMANDS: [&str; 4] = ["serve", "keygen", "connect", "load"];
+const COMMANDS: [&str; 5] = ["serve", "keygen", "connect", "load", "doctor"];
 
 /// A dense WebSocket server for Mida: messaging without passwords, sealed to secp256k1 keys
 #[derive(Parser)]
@@ -35,6 +36,8 @@ enum Command {
     Connect(connect::Flags),
     /// Opens many connections to a server and measures it
     Load(Box<load::Flags>),
+    /// Says which settings of this machine stop at how many connections
+    Doctor(doctor::Flags),
 }
 
 /// Runs the command that the arguments name.
@@ -63,6 +66,7 @@ pub fn run() -> ExitCode {
         Some(Command::Keygen(flags)) => keygen::run(&flags),
         Some(Command::Connect(flags)) => connect::run(&flags),
         Some(Command::Load(flags)) => load::run(&flags),
+        Some(Command::Doctor(flags)) => doctor::run(&flags),
     };
     match done {
         Ok(code) => code,

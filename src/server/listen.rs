@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
-const BACKLOG: i32 = 65_535;
+pub const BACKLOG: i32 = 65_535;
 
 /// The addresses with real ports. Their listeners are to follow at once.
 ///
