@@ -1,7 +1,7 @@
 //! What the kernel alone takes: a loop of send() over the same number of sockets, of frames as long as our
 //! sealed ones.
 
-use crate::thread_cpu_ns;
+use crate::common::process::thread_cpu_ns;
 use mida::{
     app::crypto::seal::OVERHEAD,
     engine::wire::{

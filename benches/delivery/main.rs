@@ -9,10 +9,11 @@ mod bare;
 #[path = "../../examples/broadcast.rs"]
 #[allow(dead_code)] // Its main.
 mod broadcast;
+#[path = "../common/mod.rs"]
+mod common;
 #[path = "../../tests/common/frames.rs"]
 #[allow(dead_code)] // Shared with tests, which use more of it.
 mod frames;
-mod log_in;
 #[path = "../../src/cli/load/login.rs"]
 #[allow(dead_code, unused_imports)] // The load generator uses more of it, and has its tests.
 mod login;
@@ -25,9 +26,9 @@ mod sink;
 #[allow(dead_code, unused_imports)]
 mod stream;
 
-use std::{
-    io::{BufRead, BufReader, Lines, Write},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+use common::{
+    pairs::{Flags, compare},
+    process::{Process, pin},
 };
 
 /// What a server sends, to whom, and how often within one turn.
@@ -68,28 +69,14 @@ fn main() {
             sink::run(address, sockets, how != "silent", how == "log-in");
         }
         _ => {
-            let quick = args.iter().any(|arg| arg == "--quick" || arg == "--test");
-            let value = |name: &str, default: f64, quick_default: f64| {
-                let at = args.iter().position(|arg| arg == name);
-                at.map_or(if quick { quick_default } else { default }, |at| {
-                    args.get(at + 1).and_then(|arg| arg.parse().ok()).expect("a number behind each flag")
-                })
-            };
+            let Some(flags) = Flags::of("delivery") else { return };
             measure(
-                value("--sockets", 10_000.0, 200.0) as u64,
-                value("--pairs", 9.0, 1.0) as usize,
-                value("--seconds", 3.0, 0.05),
+                flags.value("--sockets", 10_000.0, 200.0) as u64,
+                flags.value("--pairs", 9.0, 1.0) as usize,
+                flags.value("--seconds", 3.0, 0.05),
             );
         }
     }
-}
-
-fn pin(core: usize) {
-    let allowed = mida::server::cores::allowed().unwrap_or_default();
-    if let Some(core) = allowed.get(core).or(allowed.first()) {
-        mida::server::cores::pin(*core).expect("an allowed core");
-    }
-    mida::server::files::raise_limit();
 }
 
 /// One server and those it sends to, who end first.
@@ -151,61 +138,4 @@ fn measure(sockets: u64, pairs: usize, wall_s: f64) {
     compare("clear / bare send()", pairs, || (clear.rate(1, wall_s), bare.rate(1, wall_s)));
     compare("8 in a turn / 1", pairs, || (sealed.rate(8, wall_s), sealed.rate(1, wall_s)));
     compare("8 in a batch / 1", pairs, || (batches.rate(8, wall_s), batches.rate(1, wall_s)));
-}
-
-fn compare(what: &str, pairs: usize, mut pair: impl FnMut() -> (f64, f64)) {
-    let mut ratios = Vec::new();
-    for _ in 0..pairs {
-        let (a, b) = pair();
-        println!("  {what}: {a:.0} / {b:.0} = {:.3}", a / b);
-        ratios.push(a / b);
-    }
-    ratios.sort_by(f64::total_cmp);
-    let at = |part: f64| ratios[((ratios.len() - 1) as f64 * part).round() as usize];
-    println!("{what}: median {:.3}, quartiles {:.3} to {:.3}", at(0.5), at(0.25), at(0.75));
-}
-
-/// A process of this program that answers lines with lines, and ends with its standard input.
-struct Process {
-    child: Child,
-    input: Option<ChildStdin>,
-    output: Lines<BufReader<ChildStdout>>,
-}
-
-impl Process {
-    fn start(args: &[&str]) -> Self {
-        let mut child = Command::new(std::env::current_exe().expect("this program"))
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("this program once more");
-        let output = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        Self { input: child.stdin.take(), child, output }
-    }
-
-    fn say(&mut self, line: &str) {
-        writeln!(self.input.as_mut().expect("a pipe"), "{line}").expect("the process listens");
-    }
-
-    fn line(&mut self) -> String {
-        self.output.next().expect("the process lives").expect("a line")
-    }
-
-    fn number(&mut self) -> u64 {
-        self.line().parse().expect("a number")
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        drop(self.input.take());
-        let _ = self.child.wait();
-    }
-}
-
-/// CPU nanoseconds that a thread of this process has run.
-fn thread_cpu_ns(thread: &str) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).expect("schedstat");
-    stat.split(' ').next().and_then(|field| field.parse().ok()).expect("nanoseconds")
 }

@@ -1,37 +1,33 @@
 //! Our server, with Mida and with the example, told by its standard input what to send.
 
-use crate::{What, broadcast::Broadcast, thread_cpu_ns};
+use crate::{
+    What,
+    broadcast::Broadcast,
+    common::{
+        process::thread_cpu_ns,
+        served::{HEARTBEAT_MS, mida, plan, thread},
+    },
+};
 use mida::{
     app::{
-        Mida,
         config::Config,
-        crypto::rng::Rng,
         protocol::encode,
-        relay::{Command, Online, Reload},
+        relay::{Command, Reload},
     },
-    engine::{
-        limits::Limits,
-        outbox::Shared,
-        reactor::{Letter, Settings},
-        wire::Opcode,
-    },
-    server::{self, Plan, Running, cores, files},
+    engine::{limits::Limits, outbox::Shared, reactor::Letter, wire::Opcode},
+    server::{self, Running},
 };
 use std::{io::BufRead, sync::Arc, time::Instant};
 
 /// Bytes of the event in clear JSON.
 const EVENT_BYTES: usize = 200;
-const HEARTBEAT_MS: u64 = 3_600_000;
 
 /// A Mida metadata push of a 200-byte event to everybody.
 pub fn serve(what: What, sockets: u64) {
     let batching = what == What::SealedBatches;
     let base = Config { heartbeat_ms: HEARTBEAT_MS, batching, limits: limits(), ..Config::default() };
-    let online = Online::new(1);
-    let running = server::start(&plan(sockets), Instant::now(), |_, _| {
-        Mida::new(Arc::new(base.clone()), online.of(0), Rng::from_os().expect("random bytes"))
-    });
-    obey(&running.expect("a server"), batching, |number| {
+    let (running, online) = mida(&base, sockets);
+    obey(&running, batching, |number| {
         let config = Arc::new(event(&base, number, sockets));
         Letter::Command(Command::Reload(Reload::new(&base, config, &online, 100_000)))
     });
@@ -39,7 +35,8 @@ pub fn serve(what: What, sockets: u64) {
 
 /// The example: a line of 200 bytes to everybody, as it is.
 pub fn serve_example(sockets: u64) {
-    let running = server::start(&plan(sockets), Instant::now(), |_, _| Broadcast).expect("a server");
+    let running =
+        server::start(&plan(limits(), sockets), Instant::now(), |_, _| Broadcast).expect("a server");
     obey(&running, false, |number| {
         let line = format!("{number:0EVENT_BYTES$}");
         Letter::Command(Shared::new(Opcode::Text, |text| text.extend_from_slice(line.as_bytes())))
@@ -54,30 +51,11 @@ fn limits() -> Arc<Limits> {
     Arc::new(limits)
 }
 
-fn plan(sockets: u64) -> Plan {
-    let core = cores::allowed().expect("cores")[0];
-    let settings = Settings { limits: limits(), heartbeat_ms: HEARTBEAT_MS, capacity: sockets as usize + 64 };
-    Plan {
-        listen: vec![([127, 0, 0, 1], 0).into()],
-        cores: vec![core],
-        reactors_per_core: 1,
-        open_files: files::raise_limit(),
-        settings,
-    }
-}
-
 /// Does what the lines of standard input say: `send N` sends the next N letters, `cpu` tells the nanoseconds
 /// since then.
 fn obey<C: Clone + Send>(running: &Running<C>, batching: bool, mut letter: impl FnMut(u64) -> Letter<C>) {
     println!("{}", running.addresses()[0]);
-    let thread = std::fs::read_dir("/proc/self/task")
-        .expect("tasks")
-        .filter_map(|task| task.ok()?.file_name().into_string().ok())
-        .find(|task| {
-            let name = std::fs::read_to_string(format!("/proc/self/task/{task}/comm")).unwrap_or_default();
-            name.starts_with("mida-")
-        })
-        .expect("the reactor's thread");
+    let thread = thread();
     let (mut number, mut before_ns) = (0u64, 0);
     for line in std::io::stdin().lock().lines().map_while(Result::ok) {
         match line.split_once(' ') {

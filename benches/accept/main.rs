@@ -1,0 +1,153 @@
+//! What a connection and a login cost the server's processor: a storm of connections to ours and to a bare
+//! epoll loop, and a storm of logins against the public-key work that a login can't do without. Servers on
+//! core 0, their clients on core 1; each its own process.
+//!
+//! `cargo bench --bench accept -- --sockets 10000 --pairs 9` measures, and those are the defaults; `--in-flight`
+//! is how many connections, or logins, wait for the server at any time (128). `--quick` only shows that
+//! everything works. Prints each pair as it is measured, then the median ratios with quartiles.
+
+mod bare;
+mod clients;
+#[path = "../common/mod.rs"]
+mod common;
+mod crypto;
+#[path = "../../tests/common/frames.rs"]
+#[allow(dead_code)] // Shared with tests, which use more of it.
+mod frames;
+#[path = "../../src/cli/load/login.rs"]
+#[allow(dead_code, unused_imports)] // The load generator uses more of it, and has its tests.
+mod login;
+#[path = "../../src/cli/load/opener.rs"]
+#[allow(dead_code, unused_imports)]
+mod opener;
+mod served;
+#[path = "../../src/cli/load/stream.rs"]
+#[allow(dead_code, unused_imports)]
+mod stream;
+
+use common::{
+    pairs::{Flags, compare},
+    process::{Process, pin, resting_cpu_ns},
+};
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["server", "ours", sockets] => {
+            pin(0);
+            served::serve(sockets.parse().expect("a number of sockets"));
+        }
+        ["server", "bare", answer] => {
+            pin(0);
+            bare::serve(answer);
+        }
+        ["clients", address, sockets, in_flight] => {
+            pin(1);
+            clients::run(
+                address,
+                sockets.parse().expect("a number of sockets"),
+                in_flight.parse().expect("a number in flight"),
+            );
+        }
+        _ => {
+            let Some(flags) = Flags::of("accept") else { return };
+            measure(
+                flags.value("--sockets", 10_000.0, 200.0) as u64,
+                flags.value("--pairs", 9.0, 1.0) as usize,
+                flags.value("--in-flight", 128.0, 128.0) as u64,
+            );
+        }
+    }
+}
+
+fn measure(sockets: u64, pairs: usize, in_flight: u64) {
+    let (mut ours, answer) = Served::start(&["server", "ours", &sockets.to_string()], sockets, in_flight);
+    let (mut bare, same) = Served::start(&["server", "bare", &answer], sockets, in_flight);
+    assert_eq!(answer, same);
+    // Memory has grown to what it takes then.
+    for server in [&mut ours, &mut bare] {
+        server.opening_ns();
+        server.close();
+    }
+    ours.login_ns();
+    println!("{sockets} connections, {in_flight} at a time, {pairs} pairs; server CPU ns");
+    compare("a connection, ours / bare", pairs, || {
+        let pair = (ours.opening_ns(), bare.opening_ns());
+        ours.close();
+        bare.close();
+        pair
+    });
+    compare("a login / verify + derive", pairs, || (ours.login_ns(), ours.crypto_ns()));
+}
+
+/// A server and its clients, who end first.
+struct Served {
+    clients: Process,
+    server: Process,
+    sockets: u64,
+}
+
+impl Served {
+    /// Also returns what the server answers to an upgrade, in hex.
+    fn start(server: &[&str], sockets: u64, in_flight: u64) -> (Self, String) {
+        let mut server = Process::start(server);
+        let address = server.line();
+        let mut clients =
+            Process::start(&["clients", &address, &sockets.to_string(), &in_flight.to_string()]);
+        let answer = clients.line();
+        (Self { clients, server, sockets }, answer)
+    }
+
+    /// CPU nanoseconds of the server for each connection, from the first to when all are open.
+    fn opening_ns(&mut self) -> f64 {
+        self.storm("open")
+    }
+
+    fn close(&mut self) {
+        self.ask("close");
+    }
+
+    /// The same for each login, from event 2 to the rules after event 5.
+    fn login_ns(&mut self) -> f64 {
+        self.ask("open");
+        let each_ns = self.storm("log in");
+        self.close();
+        each_ns
+    }
+
+    /// CPU nanoseconds of checking a proof and deriving an epoch, on the server's core.
+    fn crypto_ns(&mut self) -> f64 {
+        self.server.say("crypto");
+        self.server.number() as f64
+    }
+
+    fn storm(&mut self, what: &str) -> f64 {
+        self.server.say("begin");
+        assert_eq!(self.server.line(), "begun");
+        self.ask(what);
+        self.server.say("cpu");
+        self.server.number() as f64 / self.sockets as f64
+    }
+
+    fn ask(&mut self, what: &str) {
+        self.clients.say(what);
+        assert_eq!(self.clients.line(), "done");
+    }
+}
+
+/// Answers lines about the CPU time of a server's thread, until standard input ends.
+fn account(thread: &str) {
+    let mut before_ns = 0;
+    for line in std::io::stdin().lines().map_while(Result::ok) {
+        match line.as_str() {
+            "begin" => {
+                before_ns = resting_cpu_ns(thread);
+                println!("begun");
+            }
+            "cpu" => println!("{}", resting_cpu_ns(thread) - before_ns),
+            "crypto" => println!("{:.0}", crypto::login_ns()),
+            _ => panic!("not asked like this: {line}"),
+        }
+    }
+    std::process::exit(0);
+}

@@ -1,0 +1,50 @@
+//! Our server, in this process.
+
+use mida::{
+    app::{
+        Mida,
+        config::Config,
+        crypto::rng::Rng,
+        relay::{Command, Online},
+    },
+    engine::{limits::Limits, reactor::Settings},
+    server::{self, Plan, Running, cores, files},
+};
+use std::{fs, sync::Arc, time::Instant};
+
+/// Nobody's heartbeat falls into what is measured.
+pub const HEARTBEAT_MS: u64 = 3_600_000;
+
+/// The first allowed core, a port of its own, and room for so many connections.
+pub fn plan(limits: Arc<Limits>, sockets: u64) -> Plan {
+    let core = cores::allowed().expect("cores")[0];
+    let settings = Settings { limits, heartbeat_ms: HEARTBEAT_MS, capacity: sockets as usize + 64 };
+    Plan {
+        listen: vec![([127, 0, 0, 1], 0).into()],
+        cores: vec![core],
+        reactors_per_core: 1,
+        open_files: files::raise_limit(),
+        settings,
+    }
+}
+
+/// Starts Mida, with the counters of who is online.
+pub fn mida(config: &Config, sockets: u64) -> (Running<Command>, Online) {
+    let online = Online::new(1);
+    let running = server::start(&plan(config.limits.clone(), sockets), Instant::now(), |_, _| {
+        Mida::new(Arc::new(config.clone()), online.of(0), Rng::from_os().expect("random bytes"))
+    });
+    (running.expect("a server"), online)
+}
+
+/// The reactor's thread, as /proc names it.
+pub fn thread() -> String {
+    fs::read_dir("/proc/self/task")
+        .expect("tasks")
+        .filter_map(|task| task.ok()?.file_name().into_string().ok())
+        .find(|task| {
+            let name = fs::read_to_string(format!("/proc/self/task/{task}/comm")).unwrap_or_default();
+            name.starts_with("mida-")
+        })
+        .expect("the reactor's thread")
+}
