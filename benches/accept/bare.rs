@@ -21,8 +21,8 @@ const LISTENER: Token = Token(usize::MAX);
 pub fn serve(answer: &str) {
     let mut bytes = vec![0; answer.len() / 2];
     hex::decode(answer.as_bytes(), &mut bytes).expect("hex");
-    let (addresses, mut listeners) = listen::bind(&[([127, 0, 0, 1], 0).into()], 1).expect("a port");
-    let listener = listeners.remove(0).remove(0);
+    let addresses = listen::resolve(&[([127, 0, 0, 1], 0).into()]).expect("a port");
+    let listener = listen::bind(&addresses).expect("the port").remove(0);
     let (tell, told) = mpsc::channel();
     // With a table of open files of its own: one that is shared makes each system call a little dearer.
     file_table::spawn("bare".to_owned(), move |own_table| {
