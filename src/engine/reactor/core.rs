@@ -488,7 +488,7 @@ impl<S, C: Default> Core<S, C> {
             io.close(token, slot.socket, reset);
             self.outbox.close(slot.queue);
             self.drop_tail(slot.tail);
-            self.gate.leave(slot.address);
+            self.gate.leave(slot.address, self.now_ms);
             if slot.flags & SEATED != 0 {
                 self.balance.leave(self.number);
             } else {

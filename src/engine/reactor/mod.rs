@@ -211,7 +211,7 @@ impl<I: Io, A: App> Reactor<I, A> {
 
     fn admit(&mut self, socket: I::Socket, peer: SocketAddr, local: Option<SocketAddr>, flags: u8) {
         let core = &mut self.core;
-        let (address, refuse) = match core.gate.enter(peer, &core.settings.limits) {
+        let (address, refuse) = match core.gate.enter(peer, core.now_ms, &core.settings.limits) {
             Some(address) => (address, 0),
             None => (Gate::FREE, REFUSE_ADDRESS),
         };
