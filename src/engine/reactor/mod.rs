@@ -11,7 +11,7 @@ use self::core::{Core, guarded, room};
 use super::{
     app::{App, Reach},
     balance::{Balance, Full},
-    error::Close,
+    error::{Close, Refusal},
     gate::Gate,
     inbox::Inbox,
     io::{Completion, Io},
@@ -29,6 +29,8 @@ const DIRTY: usize = 128;
 const ARENA_BYTES: usize = 256 * 1_024;
 /// Connections beyond the capacity that are taken only to be told that there is no room.
 pub const RESERVE: usize = 48;
+/// Of these, how many there may be before an address over its share is refused without its request.
+const PATIENT: usize = RESERVE / 2;
 /// How long accepting rests after it failed, unless a connection ends before.
 const ACCEPT_REST_MS: u64 = 100;
 
@@ -215,8 +217,13 @@ impl<I: Io, A: App> Reactor<I, A> {
             Some(address) => (address, 0),
             None => (Gate::FREE, REFUSE_ADDRESS),
         };
+        let mut flags = flags | refuse;
+        if refuse != 0 && flags & SEATED != 0 {
+            core.balance.leave(core.number);
+            flags &= !SEATED;
+        }
         core.unseated += usize::from(flags & SEATED == 0);
-        let token = core.slots.insert(socket, address, flags | refuse);
+        let token = core.slots.insert(socket, address, flags);
         let local = core.intern(local);
         let Some(slot) = core.slots.at(token.index) else { return };
         slot.local = local;
@@ -226,6 +233,11 @@ impl<I: Io, A: App> Reactor<I, A> {
         }
         let deadline_ms = core.now_ms.saturating_add(core.settings.limits.upgrade_ms);
         core.wheel.arm(&mut core.slots, token.index, deadline_ms);
+        if refuse != 0 && core.unseated > PATIENT {
+            // Its request is not waited for: one address could hold any number of slots by saying nothing.
+            core.refuse(token.index, Refusal::AddressFull);
+            core.condemn(token.index, false);
+        }
         if core.unseated >= RESERVE {
             self.rest_accepting();
         }

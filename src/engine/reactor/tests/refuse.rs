@@ -309,3 +309,33 @@ fn a_reactor_that_drains_takes_nobody_on() {
     assert!(world.reactor.io().peers[&late].closed);
     assert!(world.reactor.is_drained());
 }
+
+#[test]
+fn an_address_over_its_share_takes_no_room_by_saying_nothing() {
+    let limits = Arc::new(Limits { connections_per_address: 2, ..Limits::default() });
+    let mut world = World::with(Settings { limits, capacity: 10, ..settings() });
+    let greedy: Vec<_> = (0..300).map(|_| world.connect_from("10.0.0.1:5")).collect();
+    world.turn();
+    world.turn();
+    assert_eq!(world.reactor.connections(), 2 + PATIENT);
+    for &client in &greedy[2 + PATIENT..] {
+        assert!(world.take_text(client).contains("from this address"));
+        assert!(world.is_closed(client) && !world.is_reset(client));
+    }
+    // All the room there is goes to others.
+    let others: Vec<_> = (0..8).map(|_| world.open()).collect();
+    let client = world.connect();
+    world.feed(client, &request("/"));
+    assert!(expect_refused(&mut world, client, 503).contains("no room"));
+    others.iter().for_each(|client| world.expect_served(*client));
+    world.feed(greedy[2], &request("/"));
+    assert!(expect_refused(&mut world, greedy[2], 503).contains("from this address"));
+    // As soon as those who were refused are gone, requests are waited for again.
+    greedy[2..2 + PATIENT].iter().for_each(|client| world.end(*client));
+    world.turn();
+    let client = world.connect_from("10.0.0.1:5");
+    world.turn();
+    assert_eq!(world.take_text(client), "");
+    world.feed(client, &request("/"));
+    expect_refused(&mut world, client, 503);
+}
