@@ -118,8 +118,12 @@ impl Process {
         text.0.clone()
     }
 
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
     }
 
     /// Ends its standard input and waits for its end.
@@ -194,6 +198,10 @@ impl Server {
     /// Like `ws://127.0.0.1:7700`.
     pub fn url(&self) -> String {
         format!("ws://{}", self.address)
+    }
+
+    pub fn pid(&self) -> Pid {
+        self.process.pid()
     }
 
     pub fn signal(&self, signal: Signal) {

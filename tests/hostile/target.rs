@@ -1,0 +1,143 @@
+//! The server that is attacked, what the kernel says of its process, and whether it is calm again.
+
+use crate::{
+    common::{Ended, Server, path},
+    peer::Peer,
+};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
+
+/// What comes at all comes sooner than this.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// A fresh client is served sooner than this, on a busy machine too.
+const AT_ONCE: Duration = Duration::from_secs(2);
+/// The heartbeat while nobody attacks: the clock of [`calm`].
+const CALM_BEAT_MS: u64 = 200;
+
+/// No bound on how often a client may ask.
+pub const UNLIMITED: &[&str] =
+    &["--limit", "anonymous_messages_per_minute=0", "--limit", "member_messages_per_minute=0"];
+
+static STARTED: AtomicUsize = AtomicUsize::new(0);
+
+/// A server under attack.
+pub struct Target {
+    server: Server,
+    config: PathBuf,
+    /// Descriptors it had before the first client.
+    files: Vec<u64>,
+}
+
+impl Target {
+    /// One that does not send a ping for as long as a test takes.
+    pub fn start(flags: &[&str]) -> Target {
+        Target::beating(30_000, flags)
+    }
+
+    /// One with this heartbeat.
+    pub fn beating(heartbeat_ms: u64, flags: &[&str]) -> Target {
+        let config = path(&format!("hostile-{}.toml", STARTED.fetch_add(1, Ordering::Relaxed)));
+        fs::write(&config, format!("heartbeat = {heartbeat_ms}\n")).unwrap();
+        let server = Server::start(&[&["--config", config.to_str().unwrap()], flags].concat());
+        server.stderr_with("ready");
+        let files = files(server.pid());
+        Target { server, config, files }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    pub fn pid(&self) -> Pid {
+        self.server.pid()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        self.server.signal(signal);
+    }
+
+    /// Waits for its end, which somebody else has to bring about.
+    pub fn wait(self) -> Ended {
+        self.server.wait()
+    }
+
+    /// Another heartbeat from now on, for everybody.
+    pub fn beat(&self, heartbeat_ms: u64) {
+        fs::write(&self.config, format!("heartbeat = {heartbeat_ms}\n")).unwrap();
+        self.signal(Signal::HUP);
+    }
+
+    /// Lets it have this many connections from now on, for want of descriptors.
+    pub fn allow_connections(&self, most: usize) {
+        let mut free = (0..).filter(|number| !self.files.contains(number));
+        let current = free.nth(most);
+        let limit = Rlimit { current, maximum: getrlimit(Resource::Nofile).maximum };
+        prlimit(Some(self.pid()), Resource::Nofile, limit).unwrap();
+    }
+
+    /// Connections it holds, by its descriptors.
+    pub fn connections(&self) -> usize {
+        files(self.pid()).len().saturating_sub(self.files.len())
+    }
+
+    /// Waits until it holds as many connections as this, and looks again after every `tick`.
+    pub fn holds(&self, connections: usize, mut tick: impl FnMut()) {
+        let since = Instant::now();
+        while self.connections() != connections {
+            assert!(since.elapsed() < PATIENCE, "it holds {} connections", self.connections());
+            tick();
+        }
+    }
+
+    /// CPU time of all its threads.
+    pub fn cpu(&self) -> Duration {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid().as_raw_nonzero())).unwrap();
+        let of = |task: PathBuf| {
+            let text = fs::read_to_string(task.join("schedstat")).unwrap();
+            text.split(' ').next().unwrap().parse().map(Duration::from_nanos).unwrap()
+        };
+        tasks.map(|task| of(task.unwrap().path())).sum()
+    }
+
+    /// Bytes of address space, and of memory in use.
+    pub fn memory(&self) -> (u64, u64) {
+        let text = fs::read_to_string(format!("/proc/{}/statm", self.pid().as_raw_nonzero())).unwrap();
+        let mut pages = text.split(' ').map(|pages| pages.parse::<u64>().unwrap());
+        let page_bytes = rustix::param::page_size() as u64;
+        let mut next = || pages.next().unwrap() * page_bytes;
+        (next(), next())
+    }
+}
+
+/// Descriptors of a process.
+fn files(pid: Pid) -> Vec<u64> {
+    let files = fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero())).unwrap();
+    files.map(|file| file.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect()
+}
+
+/// Everybody has left: a fresh client is served at once, what the others held has been given back, and no
+/// core spins. Time is told by the pings to a client that says nothing.
+pub fn calm(target: &Target) {
+    target.beat(CALM_BEAT_MS);
+    let since = Instant::now();
+    loop {
+        let begun = Instant::now();
+        let mut fresh = Peer::open(target);
+        fresh.ask();
+        assert!(begun.elapsed() < AT_ONCE, "a fresh client waited for {:?}", begun.elapsed());
+        let (quiet, cpu) = (Instant::now(), target.cpu());
+        fresh.ping();
+        let (quiet, cpu) = (quiet.elapsed(), target.cpu() - cpu);
+        if target.connections() == 1 {
+            assert!(cpu < quiet / 20, "{cpu:?} of CPU time in {quiet:?} with nothing to do");
+            return;
+        }
+        assert!(since.elapsed() < PATIENCE, "it still holds {} connections", target.connections());
+    }
+}
