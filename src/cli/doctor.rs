@@ -81,7 +81,6 @@ impl Flags {
             connections: self.connections,
             cores: cores as u64,
             reactors_per_core: self.reactors_per_core.unwrap_or(1),
-            own_tables: self.reactors_per_core.is_some(),
         })
     }
 }

@@ -5,6 +5,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Descriptors kept back in a table: for logs, configuration and the runtime.
 const OTHERS: u64 = 64;
+/// Connections of one reactor, whatever the limit.
+pub const ROOM_MAX: usize = 1 << 23;
 /// And for each reactor: listeners, epoll, and connections that are taken only to be refused.
 const EACH: u64 = 16 + RESERVE as u64;
 
@@ -16,10 +18,16 @@ pub fn raise_limit() -> u64 {
     got.unwrap_or(u64::MAX)
 }
 
+/// Files that every table holds when each of `reactors` reactors has one: streams, signals, each one's waker and
+/// desk, and what is kept back.
+pub fn kept(reactors: u64) -> u64 {
+    8 + 3 * reactors + OTHERS + EACH
+}
+
 /// How many connections each of `reactors` reactors has room for, in one file table of at most `limit` files of
 /// which `taken` are open.
 pub fn room(limit: u64, taken: u64, reactors: usize) -> usize {
     let reactors = reactors as u64;
     let free = limit.saturating_sub(taken + OTHERS + reactors * EACH);
-    usize::try_from(free / reactors.max(1)).unwrap_or(usize::MAX).clamp(1, 1 << 23)
+    usize::try_from(free / reactors.max(1)).unwrap_or(usize::MAX).clamp(1, ROOM_MAX)
 }

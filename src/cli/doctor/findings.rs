@@ -11,8 +11,6 @@ pub struct Wish {
     pub connections: Option<u64>,
     pub cores: u64,
     pub reactors_per_core: u64,
-    /// Whether each reactor has a table of open files of its own, or all share one.
-    pub own_tables: bool,
 }
 
 impl Wish {

@@ -7,9 +7,6 @@ use super::{
 };
 use mida::server::files;
 
-/// A limit at which [`files::capacity`] neither stops at 1 nor at its most.
-const SOME_LIMIT: u64 = 1 << 23;
-
 pub fn rows(machine: &Machine, wish: &Wish) -> Vec<Row> {
     vec![
         open_files(machine, wish),
@@ -21,32 +18,21 @@ pub fn rows(machine: &Machine, wish: &Wish) -> Vec<Row> {
     ]
 }
 
-/// Connections that a limit on the open files of a table allows.
+/// Connections that a limit on the open files of a table allows: each reactor has one of its own.
 fn capacity(limit: u64, wish: &Wish) -> u64 {
-    if wish.own_tables {
-        wish.reactors() * files::capacity(limit, 1) as u64
-    } else {
-        files::capacity(limit, wish.reactors() as usize) as u64
-    }
-}
-
-/// Files that are no connections, in a table of so many reactors: what [`files::capacity`] keeps back.
-fn own_files(reactors: u64) -> u64 {
-    let [one, two] = [1, 2].map(|reactors| files::capacity(SOME_LIMIT, reactors) as u64);
-    SOME_LIMIT - one + (reactors - 1) * (one - two)
+    let reactors = wish.reactors();
+    reactors.saturating_mul(limit.saturating_sub(files::kept(reactors)).clamp(1, files::ROOM_MAX as u64))
 }
 
 /// The limit that a table needs for so many connections.
 fn limit_for(connections: u64, wish: &Wish) -> u64 {
-    let (tables, reactors) = if wish.own_tables { (wish.reactors(), 1) } else { (1, wish.reactors()) };
-    connections.div_ceil(tables) + own_files(reactors)
+    connections.div_ceil(wish.reactors()) + files::kept(wish.reactors())
 }
 
 fn tables(wish: &Wish) -> String {
-    match (wish.reactors(), wish.own_tables) {
-        (1, _) => "one reactor".to_owned(),
-        (reactors, true) => format!("for each of {reactors} reactors"),
-        (reactors, false) => format!("shared by {reactors} reactors"),
+    match wish.reactors() {
+        1 => "one reactor".to_owned(),
+        reactors => format!("for each of {reactors} reactors"),
     }
 }
 
@@ -64,9 +50,12 @@ fn open_files(machine: &Machine, wish: &Wish) -> Row {
         commands
     });
     let mut note = tables(wish);
-    if let (Some(wanted), true) = (wish.beyond(at), wish.own_tables) {
-        let per_core = wanted.div_ceil(wish.cores * files::capacity(hard, 1) as u64);
-        note += &format!("; --reactors-per-core {per_core} is enough, too");
+    if let Some(wanted) = wish.beyond(at) {
+        let enough = (wish.reactors_per_core..=1_024)
+            .find(|per_core| capacity(hard, &Wish { reactors_per_core: *per_core, ..*wish }) >= wanted);
+        if let Some(per_core) = enough {
+            note += &format!("; --reactors-per-core {per_core} is enough, too");
+        }
     }
     Row::new(NAME, format!("{} (soft {})", name(hard), name(soft)), Bounds::Connections)
         .at(at)
@@ -86,7 +75,7 @@ fn file_max(machine: &Machine, wish: &Wish) -> Row {
     const NAME: &str = "fs.file-max";
     let Some(most) = machine.file_max else { return Row::unknown(NAME, Bounds::Connections) };
     let used = machine.files_used.unwrap_or(0);
-    let taken = used.saturating_add(own_files(wish.reactors()));
+    let taken = used.saturating_add(files::kept(wish.reactors()));
     let at = most.saturating_sub(taken);
     let commands = wish.beyond(at).map(|wanted| sysctl(NAME, taken.saturating_add(wanted)));
     Row::new(NAME, most, Bounds::Connections)
@@ -98,7 +87,7 @@ fn file_max(machine: &Machine, wish: &Wish) -> Row {
 fn watches(machine: &Machine, wish: &Wish) -> Row {
     const NAME: &str = "fs.epoll.max_user_watches";
     let Some(most) = machine.epoll_watches else { return Row::unknown(NAME, Bounds::Connections) };
-    let own = own_files(wish.reactors());
+    let own = files::kept(wish.reactors());
     let at = most.saturating_sub(own);
     let commands = wish.beyond(at).map(|wanted| sysctl(NAME, wanted + own));
     Row::new(NAME, most, Bounds::Connections).at(at).note("of all processes of a user").commands(commands)

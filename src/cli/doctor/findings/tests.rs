@@ -31,7 +31,7 @@ fn machine() -> Machine {
 }
 
 fn wish(connections: Option<u64>) -> Wish {
-    Wish { connections, cores: 2, reactors_per_core: 1, own_tables: false }
+    Wish { connections, cores: 2, reactors_per_core: 1 }
 }
 
 fn row(machine: &Machine, wish: Wish, setting: &str) -> Row {
@@ -133,7 +133,7 @@ fn tables_of_their_own_bound_reactors() {
         (13, 500_000, 515_008, "for each of 26 reactors"),
         (12, 500_000, 475_392, "--reactors-per-core 13 is enough"),
     ] {
-        let wish = Wish { connections: Some(connections), cores: 2, reactors_per_core, own_tables: true };
+        let wish = Wish { connections: Some(connections), cores: 2, reactors_per_core };
         let row = row(&machine(), wish, "RLIMIT_NOFILE");
         assert_eq!((row.at, row.commands.is_empty()), (Some(at), at >= connections));
         assert!(row.note.contains(says), "{}", row.note);
@@ -280,7 +280,7 @@ fn the_largest_values_there_are_overflow_nothing() {
         ..machine()
     };
     let wish =
-        Wish { connections: Some(10_000_000), cores: 65_536, reactors_per_core: 1_024, own_tables: true };
+        Wish { connections: Some(10_000_000), cores: 65_536, reactors_per_core: 1_024 };
     let findings = Findings::of(&machine, wish);
     assert_eq!(findings.first().map(|(at, _)| at), Some(0));
     assert!(findings.to_string().contains("unlimited (soft unlimited)"));
