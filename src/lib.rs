@@ -19,6 +19,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`engine::limits`], [`engine::error`] | every bound; the one table from what went wrong to a close code |
+//! | [`engine::chunks`] | storage by number that gives its memory back |
 //! | [`engine::wire`] | frames, messages, the HTTP upgrade: bytes in, events out, no sockets |
 //! | [`engine::timer`] | the timer wheel, its links in the connections' slots |
 //! | [`engine::outbox`] | what is to be sent; shared bytes are held once |

@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod crypto;
+pub mod members;
 pub mod protocol;
 pub mod relay;
 mod seal_out;

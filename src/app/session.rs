@@ -10,6 +10,7 @@ use super::{
         rng::Rng,
         seal::Epoch,
     },
+    members::{Member, Members},
     protocol::{
         decode::Message,
         encode::{self, AuthMode, Rules},
@@ -17,8 +18,11 @@ use super::{
     },
     relay::Online,
 };
-use crate::engine::{error::Close, slots::Slot};
-use slab::Slab;
+use crate::engine::{
+    chunks::{Chunks, is_oversized},
+    error::Close,
+    slots::Slots,
+};
 use std::collections::{HashMap, VecDeque};
 
 /// Public-key work that one turn may do, in microseconds, and what each kind is reckoned at.
@@ -57,7 +61,7 @@ const KEYED: u8 = 32;
 
 const _: () = assert!(size_of::<Session>() == 20);
 // With a backend whose socket is four bytes, as in a release build.
-const _: () = assert!(size_of::<Slot<u32, Session>>() == 64);
+const _: () = assert!(Slots::<u32, Session>::SLOT_BYTES == 64);
 
 impl Default for Session {
     fn default() -> Self {
@@ -107,14 +111,6 @@ impl Session {
     }
 }
 
-/// What a connection with an accepted key has.
-pub struct Member {
-    pub identity: Identity,
-    /// Made with the answer to event 2, or when there is a budget for it.
-    pub epoch: Option<Epoch>,
-    login: Option<Box<Login>>,
-}
-
 /// An authentication under way.
 struct Login {
     challenge: Challenge,
@@ -159,7 +155,8 @@ pub trait Answers {
 
 /// The sessions of one core, and what they share.
 pub struct Sessions {
-    members: Slab<Member>,
+    members: Members,
+    logins: Chunks<Login, 8>,
     /// When each connection that has strikes got them.
     strikes: HashMap<u64, VecDeque<u64>>,
     /// The Host header of connections that dialled a host which is not ours.
@@ -174,7 +171,8 @@ pub struct Sessions {
 impl Sessions {
     pub fn new(rng: Rng, online: Online) -> Self {
         Self {
-            members: Slab::new(),
+            members: Members::default(),
+            logins: Chunks::new(),
             strikes: HashMap::new(),
             strange_hosts: HashMap::new(),
             rng,
@@ -280,6 +278,9 @@ impl Sessions {
             session.flags &= !PROVEN;
             self.online.leave();
         }
+        if let Some(handle) = session.member.checked_sub(1) {
+            self.members.unlist(handle);
+        }
     }
 
     /// The connection is gone.
@@ -287,12 +288,19 @@ impl Sessions {
         self.closing(&mut session);
         if session.flags & STRUCK != 0 {
             self.strikes.remove(&number);
+            if is_oversized(self.strikes.len(), self.strikes.capacity()) {
+                self.strikes.shrink_to(2 * self.strikes.len());
+            }
         }
         if session.flags & STRANGE_HOST != 0 {
             self.strange_hosts.remove(&number);
+            if is_oversized(self.strange_hosts.len(), self.strange_hosts.capacity()) {
+                self.strange_hosts.shrink_to(2 * self.strange_hosts.len());
+            }
         }
-        if let Some(index) = session.member.checked_sub(1) {
-            self.members.try_remove(index as usize);
+        self.end_login(&session);
+        if let Some(handle) = session.member.checked_sub(1) {
+            self.members.remove(handle);
         }
     }
 
@@ -300,7 +308,7 @@ impl Sessions {
     /// budget for a new one, or there is no key.
     pub fn epoch(&mut self, session: &Session, plaintext_bytes: usize) -> Option<&mut Epoch> {
         let Self { members, rng, crypto_left_us, now_ms, .. } = self;
-        let member = members.get_mut(session.member.checked_sub(1)? as usize)?;
+        let member = members.get_mut(session.member.checked_sub(1)?)?;
         let now_s = (*now_ms / 1_000) as u32;
         if member.epoch.as_ref().is_none_or(|epoch| epoch.is_spent(now_s, plaintext_bytes)) {
             if *crypto_left_us == 0 {
@@ -314,14 +322,19 @@ impl Sessions {
         member.epoch.as_mut()
     }
 
+    /// Connections that have proven this key (or named it, where that is enough), as slot numbers, in no order.
+    pub fn connections_of(&self, identity: &Identity) -> impl Iterator<Item = u32> {
+        self.members.connections_of(identity)
+    }
+
     /// Connections with an accepted key.
     pub fn members(&self) -> usize {
         self.members.len()
     }
 
     fn login(&mut self, session: &Session) -> Option<&mut Login> {
-        let index = session.member.checked_sub(1)?;
-        self.members.get_mut(index as usize)?.login.as_deref_mut()
+        let member = self.members.get(session.member.checked_sub(1)?)?;
+        self.logins.get_mut(member.noted()?)
     }
 
     fn say_metadata(&self, session: &Session, config: &Config, out: &mut impl Answers) {
@@ -349,7 +362,7 @@ impl Sessions {
             return self.complain(session, config, ErrorCode::BadKey, re, id, 0, out);
         };
         let required_ms = session.due_ms();
-        let mut member = Member { identity, epoch: None, login: None };
+        let mut member = Member::new(identity, out.number() as u32);
         if self.crypto_left_us > 0 {
             // The answer is sealed in this turn: the point need not be found from the identity once more.
             self.crypto_left_us = self.crypto_left_us.saturating_sub(DERIVE_US);
@@ -358,7 +371,9 @@ impl Sessions {
         if config.auth == AuthMode::Key {
             session.due_ticks = u32::MAX;
             session.flags |= KEYED;
-            session.member = self.members.insert(member) as u32 + 1;
+            let handle = self.members.insert(member);
+            session.member = handle + 1;
+            self.members.list(handle);
             let name = auth.display_name.unwrap_or_default();
             out.say(session, |text| encode::result_passed(text, Some(name), 0));
             return self.say_rules(session, config, out);
@@ -373,8 +388,8 @@ impl Sessions {
         let challenge = login.challenge;
         session.set_due(login.expires_ms.min(required_ms));
         session.flags |= CHALLENGED;
-        member.login = Some(Box::new(login));
-        session.member = self.members.insert(member) as u32 + 1;
+        member.note(self.logins.insert(login));
+        session.member = self.members.insert(member) + 1;
         let schemes: &[&str] =
             if config.bound_only { &[Scheme::MidaV1.name()] } else { &Scheme::ALL.map(Scheme::name) };
         let expires_ms = config.limits.challenge_ms;
@@ -407,6 +422,9 @@ impl Sessions {
                 session.due_ticks = u32::MAX;
                 self.online.enter();
                 let name = self.end_login(session).map(|login| login.display_name).unwrap_or_default();
+                if let Some(handle) = session.member.checked_sub(1) {
+                    self.members.list(handle);
+                }
                 out.say(session, |text| encode::result_passed(text, Some(&name), 0));
                 self.say_rules(session, config, out);
             }
@@ -437,8 +455,9 @@ impl Sessions {
             return Err(Reason::BadScheme);
         }
         let dialled = self.strange_hosts.get(&out.number()).map(|host| &**host);
-        let member = session.member.checked_sub(1).and_then(|index| self.members.get(index as usize));
-        let Some(Member { identity, login: Some(login), .. }) = member else {
+        let member = session.member.checked_sub(1).and_then(|handle| self.members.get(handle));
+        let login = member.and_then(|member| self.logins.get(member.noted()?));
+        let (Some(Member { identity, .. }), Some(login)) = (member, login) else {
             return Err(Reason::BadSignature);
         };
         let signature = solution.solution.as_bytes();
@@ -468,9 +487,9 @@ impl Sessions {
         }
     }
 
-    fn end_login(&mut self, session: &Session) -> Option<Box<Login>> {
-        let index = session.member.checked_sub(1)?;
-        self.members.get_mut(index as usize)?.login.take()
+    fn end_login(&mut self, session: &Session) -> Option<Login> {
+        let member = self.members.get_mut(session.member.checked_sub(1)?)?;
+        self.logins.try_remove(member.take_note()?)
     }
 
     /// Takes the price of one message; false when the client has not got it.

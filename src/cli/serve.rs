@@ -10,7 +10,7 @@ use mida::{
         relay::{Command, Online, Reload},
     },
     engine::reactor::{Letter, Settings},
-    server::{self, Plan, Running, cores, files},
+    server::{self, Plan, Running, cores, files, memory},
 };
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
@@ -47,6 +47,7 @@ impl Flags {
 }
 
 pub fn run(flags: Flags) -> Result<ExitCode, String> {
+    memory::refuse_huge_pages();
     let clock = Instant::now();
     let options = flags.options()?;
     let config = Arc::new(options.config(0)?);

@@ -1,70 +1,79 @@
 //! What one address may hold and how often it may log in, over all reactors.
 //!
-//! Touched at accept, at close and at login only. A connection keeps a 4-byte handle. An address without
-//! connections is remembered for as long as it owes for logins: who reconnects for each is held to the rate.
+//! Touched at accept, at close and at login only. A connection keeps a 4-byte handle; an address costs 16
+//! bytes and its place in a table of 4-byte handles. One without connections is remembered for as long as it
+//! owes for logins: who reconnects for each is held to the rate.
 
-use super::limits::Limits;
-use slab::Slab;
+use super::{
+    chunks::{Chunks, is_oversized},
+    limits::Limits,
+};
+use hashbrown::{HashTable, hash_table};
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
+    hash::{BuildHasher, RandomState},
     net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 const SHARDS: usize = 64;
+const ONE_CONNECTION: NonZeroU32 = NonZeroU32::new(2).unwrap();
+/// A chunk of entries is 1 KiB: there is one in each shard.
+const BITS: u32 = 6;
 
 /// An address as limits count it: IPv4 whole, IPv6 by its /64.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum Network {
-    V4(u32),
-    V6(u64),
+struct Network(u64);
+
+impl Network {
+    fn of(ip: IpAddr) -> Self {
+        Self(match ip {
+            // ff00::/8 is multicast (RFC 4291 section 2.7), so nobody connects from there.
+            IpAddr::V4(ip) => 0xFF << 56 | u64::from(ip.to_bits()),
+            IpAddr::V6(ip) => (ip.to_bits() >> 64) as u64,
+        })
+    }
 }
 
 #[derive(Debug)]
 struct Entry {
     network: Network,
-    connections: u32,
-    /// Until when logins are paid for (GCRA), in milliseconds.
-    logins_until_ms: u64,
-    /// It is among the shard's debtors.
-    owes: bool,
+    /// Twice its connections, and one if it is among the shard's debtors.
+    held: NonZeroU32,
+    /// Until when logins are paid for (GCRA), in wrapping milliseconds; 0: there was none.
+    logins_until_ms: u32,
 }
+
+impl Entry {
+    fn connections(&self) -> u32 {
+        self.held.get() / 2
+    }
+
+    fn is_debtor(&self) -> bool {
+        self.held.get() & 1 != 0
+    }
+
+    fn owes(&self, now_ms: u64) -> bool {
+        let ahead_ms = self.logins_until_ms.wrapping_sub(now_ms as u32);
+        self.logins_until_ms != 0 && (1..1 << 31).contains(&ahead_ms)
+    }
+}
+
+const _: () = assert!(Chunks::<Entry, BITS>::VALUE_BYTES == 16);
 
 #[derive(Default)]
 struct Shard {
-    by_network: HashMap<Network, u32>,
-    entries: Slab<Entry>,
+    by_network: HashTable<u32>,
+    entries: Chunks<Entry, BITS>,
     /// Entries that had no connection at some time but owed for logins, in that order.
     debtors: VecDeque<u32>,
-}
-
-impl Shard {
-    /// Forgets addresses that have no connection and owe nothing any more, from the front.
-    fn forgive(&mut self, now_ms: u64) {
-        while let Some(&index) = self.debtors.front() {
-            let Some(entry) = self.entries.get_mut(index as usize) else { break };
-            if entry.connections == 0 && entry.logins_until_ms > now_ms {
-                break;
-            }
-            entry.owes = false;
-            self.debtors.pop_front();
-            if entry.connections == 0 {
-                self.forget(index);
-            }
-        }
-    }
-
-    fn forget(&mut self, index: u32) {
-        if let Some(entry) = self.entries.try_remove(index as usize) {
-            self.by_network.remove(&entry.network);
-        }
-    }
 }
 
 /// The counters of all addresses that have a connection, or owe for logins.
 pub struct Gate {
     shards: Vec<Mutex<Shard>>,
-    hasher: std::hash::RandomState,
+    hasher: RandomState,
 }
 
 impl Default for Gate {
@@ -83,24 +92,29 @@ impl Gate {
         if ip.is_loopback() && limits.limit_loopback == 0 {
             return Some(Self::FREE);
         }
-        let network = match ip {
-            IpAddr::V4(ip) => Network::V4(ip.to_bits()),
-            IpAddr::V6(ip) => Network::V6((ip.to_bits() >> 64) as u64),
-        };
-        let number = {
-            use std::hash::BuildHasher;
-            self.hasher.hash_one(network) as usize % SHARDS
-        };
+        let network = Network::of(ip);
+        let hash = self.hasher.hash_one(network);
+        let number = shard_of(hash);
         let mut shard = self.shard(number);
-        shard.forgive(now_ms);
+        self.forgive(&mut shard, now_ms);
         let Shard { by_network, entries, .. } = &mut *shard;
-        let new = Entry { network, connections: 0, logins_until_ms: 0, owes: false };
-        let index = *by_network.entry(network).or_insert_with(|| entries.insert(new) as u32);
-        let entry = entries.get_mut(index as usize)?;
-        if entry.connections >= limits.connections_per_address {
-            return None;
-        }
-        entry.connections += 1;
+        let is_it = |index: &u32| entries.get(*index).is_some_and(|entry| entry.network == network);
+        let index = match by_network.find(hash, is_it) {
+            Some(&index) => {
+                let entry = entries.get_mut(index)?;
+                if entry.connections() >= limits.connections_per_address {
+                    return None;
+                }
+                entry.held = entry.held.checked_add(2)?;
+                index
+            }
+            None => {
+                let entry = Entry { network, held: ONE_CONNECTION, logins_until_ms: 0 };
+                let index = entries.insert(entry);
+                by_network.insert_unique(hash, index, |index| self.hash_at(entries, *index));
+                index
+            }
+        };
         Some(index * SHARDS as u32 + number as u32)
     }
 
@@ -111,18 +125,46 @@ impl Gate {
         }
         let mut shard = self.shard(handle as usize % SHARDS);
         let index = handle / SHARDS as u32;
-        if let Some(entry) = shard.entries.get_mut(index as usize) {
-            entry.connections -= 1;
-            if entry.connections == 0 && !entry.owes {
-                if entry.logins_until_ms > now_ms {
-                    entry.owes = true;
-                    shard.debtors.push_back(index);
-                } else {
-                    shard.forget(index);
-                }
+        let Some(entry) = shard.entries.get_mut(index) else { return };
+        if let Some(left) = NonZeroU32::new(entry.held.get() - 2) {
+            entry.held = left;
+        } else if entry.owes(now_ms) {
+            entry.held = NonZeroU32::MIN;
+            shard.debtors.push_back(index);
+        } else {
+            self.forget(&mut shard, index);
+        }
+        self.forgive(&mut shard, now_ms);
+    }
+
+    /// Forgets addresses that have no connection and owe nothing any more, from the front.
+    fn forgive(&self, shard: &mut Shard, now_ms: u64) {
+        while let Some(&index) = shard.debtors.front() {
+            let Some(entry) = shard.entries.get_mut(index).filter(|entry| entry.is_debtor()) else { break };
+            if entry.connections() == 0 && entry.owes(now_ms) {
+                break;
+            }
+            shard.debtors.pop_front();
+            match NonZeroU32::new(entry.held.get() - 1) {
+                Some(connections) => entry.held = connections,
+                None => self.forget(shard, index),
             }
         }
-        shard.forgive(now_ms);
+    }
+
+    fn forget(&self, shard: &mut Shard, index: u32) {
+        let Shard { by_network, entries, debtors } = shard;
+        let Some(entry) = entries.try_remove(index) else { return };
+        let hash = self.hasher.hash_one(entry.network);
+        if let Ok(place) = by_network.find_entry(hash, |other| *other == index) {
+            hash_table::OccupiedEntry::remove(place);
+        }
+        if entries.is_empty() && debtors.is_empty() {
+            // Shards are many and small: what each kept would keep a page each.
+            *shard = Shard::default();
+        } else if is_oversized(by_network.len(), by_network.capacity()) {
+            by_network.shrink_to(2 * by_network.len(), |index| self.hash_at(entries, *index));
+        }
     }
 
     /// Counts a login of the connection's address.
@@ -130,26 +172,40 @@ impl Gate {
     /// # Errors
     /// The address is over its rate: milliseconds until it may try again.
     pub fn login(&self, handle: u32, now_ms: u64, limits: &Limits) -> Result<(), u64> {
-        if handle == Self::FREE {
+        if handle == Self::FREE || limits.logins_per_address_per_s == u32::MAX {
             return Ok(());
         }
         let mut shard = self.shard(handle as usize % SHARDS);
-        let Some(entry) = shard.entries.get_mut(handle as usize / SHARDS) else { return Ok(()) };
-        let each_ms = 1_000 / u64::from(limits.logins_per_address_per_s).clamp(1, 1_000);
-        let burst_ms = each_ms.saturating_mul(u64::from(limits.logins_per_address_burst));
-        let until = entry.logins_until_ms.max(now_ms) + each_ms;
-        match until.saturating_sub(now_ms.saturating_add(burst_ms)) {
-            0 => {
-                entry.logins_until_ms = until;
-                Ok(())
-            }
-            wait_ms => Err(wait_ms),
+        self.forgive(&mut shard, now_ms);
+        let Some(entry) = shard.entries.get_mut(handle / SHARDS as u32) else { return Ok(()) };
+        let now = now_ms as u32;
+        let each_ms = 1_000 / limits.logins_per_address_per_s.clamp(1, 1_000);
+        let burst_ms = each_ms.saturating_mul(limits.logins_per_address_burst).min(u32::MAX / 4);
+        let mut ahead_ms = entry.logins_until_ms.wrapping_sub(now);
+        if entry.logins_until_ms == 0 || ahead_ms > burst_ms {
+            // Never, or long ago, seen through the wrap.
+            ahead_ms = 0;
         }
+        let ahead_ms = ahead_ms + each_ms;
+        if ahead_ms > burst_ms {
+            return Err(u64::from(ahead_ms - burst_ms));
+        }
+        entry.logins_until_ms = now.wrapping_add(ahead_ms).max(1);
+        Ok(())
     }
 
     fn shard(&self, number: usize) -> MutexGuard<'_, Shard> {
         self.shards[number % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn hash_at(&self, entries: &Chunks<Entry, BITS>, index: u32) -> u64 {
+        entries.get(index).map_or(0, |entry| self.hasher.hash_one(entry.network))
+    }
+}
+
+/// By bits that the table in the shard does not look at: it takes the lowest and the highest.
+fn shard_of(hash: u64) -> usize {
+    (hash >> 48) as usize % SHARDS
 }
 
 #[cfg(test)]
@@ -183,6 +239,37 @@ mod tests {
         let counted = Limits { limit_loopback: 1, ..limits };
         assert!(gate.enter(at("127.0.0.1:1"), 0, &counted).is_some_and(|handle| handle != Gate::FREE));
         assert_eq!(gate.enter(at("127.0.0.1:2"), 0, &counted), None);
+    }
+
+    #[test]
+    fn addresses_that_came_and_went_leave_nothing() {
+        let limits = Limits::default();
+        let gate = Gate::default();
+        let address = |n: u32| SocketAddr::new(IpAddr::V4((0x0A00_0000 + n).into()), 1);
+        let handles: Vec<_> = (0..20_000).map(|n| gate.enter(address(n), 0, &limits).unwrap()).collect();
+        let again: Vec<_> = (0..20_000).map(|n| gate.enter(address(n), 0, &limits).unwrap()).collect();
+        assert_eq!(handles, again);
+        handles.iter().chain(&again).for_each(|handle| gate.leave(*handle, 0));
+        for shard in &gate.shards {
+            let shard = shard.lock().unwrap();
+            assert_eq!((shard.entries.len(), shard.entries.capacity()), (0, 0));
+            assert_eq!((shard.by_network.len(), shard.by_network.capacity()), (0, 0));
+        }
+    }
+
+    #[test]
+    fn logins_are_counted_through_the_wrap_of_the_clock() {
+        let limits =
+            Limits { logins_per_address_per_s: 10, logins_per_address_burst: 1, ..Limits::default() };
+        let gate = Gate::default();
+        let handle = gate.enter(at("10.0.0.1:1"), 0, &limits).unwrap();
+        let wrap_ms = 1 << 32;
+        assert_eq!(gate.login(handle, wrap_ms - 50, &limits), Ok(()));
+        assert_eq!(gate.login(handle, wrap_ms - 1, &limits), Err(51));
+        assert_eq!(gate.login(handle, wrap_ms + 49, &limits), Err(1));
+        assert_eq!(gate.login(handle, wrap_ms + 50, &limits), Ok(()));
+        let free = Limits { logins_per_address_per_s: u32::MAX, ..limits };
+        assert_eq!(gate.login(handle, wrap_ms + 50, &free), Ok(()));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 pub mod app;
 pub mod balance;
+pub mod chunks;
 pub mod error;
 pub mod gate;
 pub mod inbox;

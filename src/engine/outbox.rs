@@ -1,16 +1,20 @@
 //! What is to be sent: queues of messages and frames, a shared one held once for all who get it.
 //!
-//! A queue is a list of nodes in a slab of the reactor, so that queueing allocates nothing once the slab
-//! has grown. What one connection alone gets is written into the turn's arena; the arena is empty again when
+//! A queue is a list of nodes of the reactor's own, so that queueing allocates nothing once there are
+//! enough. What one connection alone gets is written into the turn's arena; the arena is empty again when
 //! all queues were flushed, and what a slow reader left there moves to memory of its own. At a flush the
 //! queue becomes one [`Gather`], sent with one system call.
 
-use super::wire::frame::{self, Opcode};
+use super::{
+    chunks::Chunks,
+    wire::frame::{self, Opcode},
+};
 use bytes::Bytes;
-use slab::Slab;
 use std::{io::IoSlice, sync::Arc};
 
 const NIL: u32 = u32::MAX;
+/// A chunk of queues or nodes is some 20 KiB.
+const BITS: u32 = 9;
 /// Copying costs less than one more segment in a gathered write below about this size.
 const GATHER_FROM_BYTES: usize = 1_024;
 /// A queue is flushed in pieces of about this size.
@@ -74,6 +78,8 @@ struct Node {
     body: Body,
 }
 
+type Nodes = Chunks<Node, BITS>;
+
 /// The queue of one connection that has something to send; an idle one has none.
 #[derive(Debug)]
 pub struct Queue {
@@ -108,8 +114,8 @@ impl Queue {
 /// All queues of one reactor.
 #[derive(Default)]
 pub struct Outbox {
-    queues: Slab<Queue>,
-    nodes: Slab<Node>,
+    queues: Chunks<Queue, BITS>,
+    nodes: Nodes,
     arena: Vec<u8>,
     gathers: Vec<Gather>,
     /// The capacity of those.
@@ -130,19 +136,19 @@ impl Outbox {
             in_flight: 0,
             dirty: false,
             soft_since_ms: u64::MAX,
-        }) as u32
+        })
     }
 
     /// Forgets a queue and all it holds.
     pub fn close(&mut self, queue: u32) {
         self.discard(queue);
-        if let Some(queue) = self.queues.try_remove(queue as usize) {
+        if let Some(queue) = self.queues.try_remove(queue) {
             self.bytes -= u64::from(queue.bytes);
         }
     }
 
     pub fn get(&mut self, queue: u32) -> Option<&mut Queue> {
-        self.queues.get_mut(queue as usize)
+        self.queues.get_mut(queue)
     }
 
     /// Bytes in all queues.
@@ -162,7 +168,7 @@ impl Outbox {
 
     /// The longest queue.
     pub fn largest(&self) -> Option<u32> {
-        self.queues.iter().max_by_key(|(_, queue)| queue.bytes).map(|(index, _)| index as u32)
+        self.queues.iter().max_by_key(|(_, queue)| queue.bytes).map(|(index, _)| index)
     }
 
     /// Appends a message that `write` encodes.
@@ -211,9 +217,9 @@ impl Outbox {
         let len = (self.arena.len() - at) as u32;
         // Frames that follow each other, in the arena as in the queue, are one item.
         if form == Form::Frame
-            && let Some(held) = self.queues.get_mut(queue as usize)
+            && let Some(held) = self.queues.get_mut(queue)
             && let Some(Node { form: Form::Frame, body: Body::Turn { at: start, len: before }, .. }) =
-                self.nodes.get_mut(held.tail as usize)
+                self.nodes.get_mut(held.tail)
             && (*start + *before) as usize == at
         {
             *before += len;
@@ -225,10 +231,10 @@ impl Outbox {
     }
 
     fn push(&mut self, queue: u32, form: Form, body: Body, len: u32) {
-        let Some(held) = self.queues.get_mut(queue as usize) else { return };
+        let Some(held) = self.queues.get_mut(queue) else { return };
         let in_arena = matches!(body, Body::Turn { .. });
-        let index = self.nodes.insert(Node { next: NIL, form, body }) as u32;
-        if let Some(last) = self.nodes.get_mut(held.tail as usize) {
+        let index = self.nodes.insert(Node { next: NIL, form, body });
+        if let Some(last) = self.nodes.get_mut(held.tail) {
             last.next = index;
         } else {
             held.head = index;
@@ -245,7 +251,7 @@ impl Outbox {
     /// the same mark into frames. None when there is nothing to send, or a send is in flight, or `close`
     /// stopped at once.
     pub fn gather(&mut self, queue: u32, mut close: impl FnMut(&mut Run<'_>, &mut Gather)) -> Option<Gather> {
-        let held = self.queues.get_mut(queue as usize)?;
+        let held = self.queues.get_mut(queue)?;
         if held.in_flight > 0 || held.head == NIL {
             return None;
         }
@@ -254,11 +260,11 @@ impl Outbox {
         let (mut head, before) = (held.head, held.bytes);
         let mut taken = 0;
         while gather.len() < FLUSH_BYTES
-            && let Some(node) = self.nodes.get(head as usize)
+            && let Some(node) = self.nodes.get(head)
         {
             match node.form {
                 Form::Frame => {
-                    let node = self.nodes.remove(head as usize);
+                    let Some(node) = self.nodes.try_remove(head) else { break };
                     head = node.next;
                     match node.body {
                         Body::Turn { at, len } => {
@@ -311,7 +317,7 @@ impl Outbox {
 
     /// The kernel took `sent` bytes of what is in flight.
     pub fn taken(&mut self, queue: u32, sent: usize) {
-        if let Some(held) = self.queues.get_mut(queue as usize) {
+        if let Some(held) = self.queues.get_mut(queue) {
             let sent = (sent as u32).min(held.in_flight);
             held.in_flight -= sent;
             held.bytes -= sent;
@@ -343,8 +349,8 @@ impl Outbox {
 
     /// Drops what is queued and not in flight.
     pub fn discard(&mut self, queue: u32) {
-        let Some(held) = self.queues.get_mut(queue as usize) else { return };
-        while let Some(node) = self.nodes.try_remove(held.head as usize) {
+        let Some(held) = self.queues.get_mut(queue) else { return };
+        while let Some(node) = self.nodes.try_remove(held.head) {
             held.head = node.next;
         }
         (held.tail, held.fresh) = (NIL, NIL);
@@ -354,13 +360,21 @@ impl Outbox {
 
     /// Moves what a queue has in the turn's arena to memory of its own, since the queue outlives the turn.
     pub fn settle(&mut self, queue: u32) {
-        let Some(held) = self.queues.get_mut(queue as usize) else { return };
+        let Some(held) = self.queues.get_mut(queue) else { return };
         let mut index = std::mem::replace(&mut held.fresh, NIL);
-        while let Some(node) = self.nodes.get_mut(index as usize) {
+        while let Some(node) = self.nodes.get_mut(index) {
             if let Body::Turn { at, len } = node.body {
                 node.body = Body::Owned(self.arena[at as usize..(at + len) as usize].into());
             }
             index = node.next;
+        }
+    }
+
+    /// Gives back the memory that is kept for the next turn: there is nobody left.
+    pub fn rest(&mut self) {
+        (self.gathers, self.gather_bytes) = (Vec::new(), 0);
+        if self.arena.is_empty() {
+            self.arena = Vec::new();
         }
     }
 
@@ -374,7 +388,7 @@ impl Outbox {
 
 /// Messages at the head of a queue that carry the same mark, for the application to close.
 pub struct Run<'a> {
-    nodes: &'a mut Slab<Node>,
+    nodes: &'a mut Nodes,
     arena: &'a [u8],
     head: &'a mut u32,
     mark: u8,
@@ -394,7 +408,7 @@ impl Run<'_> {
 
     /// The next message, which stays queued until [`Run::advance`].
     pub fn peek(&self) -> Option<&[u8]> {
-        let node = self.nodes.get(*self.head as usize)?;
+        let node = self.nodes.get(*self.head)?;
         if node.form != Form::Message(self.mark) {
             return None;
         }
@@ -410,7 +424,7 @@ impl Run<'_> {
     pub fn survey(&self, most: usize, most_bytes: usize) -> (usize, usize) {
         let (mut index, mut count, mut bytes) = (*self.head, 0, 0);
         while count < most
-            && let Some(node) = self.nodes.get(index as usize)
+            && let Some(node) = self.nodes.get(index)
             && node.form == Form::Message(self.mark)
         {
             let len = match &node.body {
@@ -429,7 +443,7 @@ impl Run<'_> {
     /// Takes the message that [`Run::peek`] showed.
     pub fn advance(&mut self) {
         if let Some(len) = self.peek().map(<[u8]>::len)
-            && let Some(node) = self.nodes.try_remove(*self.head as usize)
+            && let Some(node) = self.nodes.try_remove(*self.head)
         {
             *self.head = node.next;
             self.taken += len as u32;

@@ -1,11 +1,11 @@
-//! The connections of one reactor: a slab of slots, each with a generation.
+//! The connections of one reactor: slots in chunks, each with a generation.
 
 use super::{
+    chunks::Chunks,
     io::{Sockets, Token},
     outbox::Outbox,
     timer::{Link, Links},
 };
-use slab::Slab;
 use std::num::NonZeroU32;
 
 /// Where a connection is in its life.
@@ -61,26 +61,33 @@ pub const LEFT: u8 = 64;
 /// It has a seat in the balance.
 pub const SEATED: u8 = 128;
 
+/// A chunk of slots is 64 KiB.
+const BITS: u32 = 10;
+
 /// All slots of a reactor.
 pub struct Slots<S, C> {
-    slab: Slab<Slot<S, C>>,
+    slots: Chunks<Slot<S, C>, BITS>,
     generation: NonZeroU32,
     /// Completions for connections that were gone already.
     pub stale: u64,
 }
 
-impl<S, C: Default> Slots<S, C> {
-    /// Room for `capacity` connections: address space, which becomes memory only as it is used.
-    pub fn with_capacity(capacity: usize) -> Self {
-        Self { slab: Slab::with_capacity(capacity), generation: NonZeroU32::MIN, stale: 0 }
+impl<S, C> Default for Slots<S, C> {
+    fn default() -> Self {
+        Self { slots: Chunks::new(), generation: NonZeroU32::MIN, stale: 0 }
     }
+}
 
-    /// Puts a new connection into the first free slot.
+impl<S, C: Default> Slots<S, C> {
+    /// Bytes that a connection takes.
+    pub const SLOT_BYTES: usize = Chunks::<Slot<S, C>, BITS>::VALUE_BYTES;
+
+    /// Puts a new connection into a free slot, a low one.
     pub fn insert(&mut self, socket: S, address: u32, flags: u8) -> Token {
         // Stamped from one counter: a slot that is used again can't repeat a generation soon.
         self.generation = self.generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
         let generation = self.generation;
-        let index = self.slab.insert(Slot {
+        let index = self.slots.insert(Slot {
             generation,
             socket,
             timer: Link::default(),
@@ -92,17 +99,17 @@ impl<S, C: Default> Slots<S, C> {
             state: State::Upgrading,
             flags,
             conn: C::default(),
-        }) as u32;
+        });
         Token { index, generation }
     }
 
     pub fn remove(&mut self, index: u32) -> Option<Slot<S, C>> {
-        self.slab.try_remove(index as usize)
+        self.slots.try_remove(index)
     }
 
     /// The slot of a connection that is still there.
     pub fn get(&mut self, token: Token) -> Option<&mut Slot<S, C>> {
-        match self.slab.get_mut(token.index as usize) {
+        match self.slots.get_mut(token.index) {
             Some(slot) if slot.generation == token.generation => Some(slot),
             _ => {
                 self.stale += 1;
@@ -112,31 +119,32 @@ impl<S, C: Default> Slots<S, C> {
     }
 
     pub fn at(&mut self, index: u32) -> Option<&mut Slot<S, C>> {
-        self.slab.get_mut(index as usize)
+        self.slots.get_mut(index)
     }
 
     pub fn len(&self) -> usize {
-        self.slab.len()
+        self.slots.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.slab.is_empty()
+        self.slots.is_empty()
     }
 
     /// The first connection of which this is true: a search, for when memory is short.
     pub fn find(&self, is: impl Fn(&Slot<S, C>) -> bool) -> Option<u32> {
-        self.slab.iter().find(|(_, slot)| is(slot)).map(|(index, _)| index as u32)
+        self.slots.iter().find(|(_, slot)| is(slot)).map(|(index, _)| index)
     }
 
-    /// One more than the highest index ever used.
+    /// One more than the highest index in use.
     pub fn end(&self) -> u32 {
-        self.slab.iter().next_back().map_or(0, |(index, _)| index as u32 + 1)
+        self.slots.end()
     }
 }
 
 impl<S, C> Links for Slots<S, C> {
     fn link(&mut self, index: u32) -> &mut Link {
-        &mut self.slab[index as usize].timer
+        // The core disarms a timer before it frees the slot.
+        &mut self.slots.get_mut(index).expect("a slot in the wheel is there").timer
     }
 }
 
@@ -156,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_token_outlives_its_connection_harmlessly() {
-        let mut slots: Slots<u32, ()> = Slots::with_capacity(4);
+        let mut slots: Slots<u32, ()> = Slots::default();
         let old = slots.insert(7, 0, 0);
         slots.remove(old.index);
         let new = slots.insert(8, 0, 0);

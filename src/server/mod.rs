@@ -5,6 +5,7 @@ pub mod cores;
 pub mod file_table;
 pub mod files;
 pub mod listen;
+pub mod memory;
 
 use crate::engine::{
     app::App,
@@ -179,12 +180,17 @@ fn prepare(
 /// A reactor's life: until it is drained.
 fn run<A: App>(mut reactor: Reactor<Epoll, A>, clock: Instant) {
     let now_ms = || clock.elapsed().as_millis() as u64;
+    let mut tide = memory::Tide::default();
     while !reactor.is_drained() {
         if let Err(error) = reactor.wait(now_ms()) {
             tracing::error!(%error, "epoll is broken; this core stops");
             return;
         }
         reactor.turn(now_ms());
+        let held = reactor.holdings();
+        if tide.is_out(reactor.connections(), held.queue_bytes + held.tail_bytes) {
+            memory::give_back();
+        }
     }
 }
 

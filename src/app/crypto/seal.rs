@@ -14,6 +14,7 @@ use secp256k1::ecdh::shared_secret_point;
 use secp256k1::{PublicKey, constants};
 use sha2::Sha256;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::LazyLock;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing, zeroize_stack};
 
@@ -34,10 +35,10 @@ pub struct Epoch {
     /// Sealed so far, and so the next nonce's counter.
     messages: u32,
     bytes: u32,
-    end_s: u32,
+    end_s: NonZeroU32,
 }
 
-const _: () = assert!(size_of::<Epoch>() <= 112);
+const _: () = assert!(size_of::<Option<Epoch>>() == 108);
 // The sums in `seal` cannot wrap.
 const _: () = assert!(EPOCH_BYTES.checked_mul(2).is_some() && EPOCH_MESSAGES < u32::MAX);
 
@@ -60,7 +61,7 @@ impl Epoch {
             point: [0; 64],
             messages: 0,
             bytes: 0,
-            end_s: now_s.saturating_add(life_s),
+            end_s: NonZeroU32::new(now_s.saturating_add(life_s)).unwrap_or(NonZeroU32::MIN),
         };
         epoch.agree(recipient, rng);
         zeroize_stack::<STACK_BYTES>();
@@ -80,7 +81,7 @@ impl Epoch {
     /// Whether a message of this size would break a bound of the epoch: messages, bytes or time.
     pub const fn is_spent(&self, now_s: u32, plaintext_bytes: usize) -> bool {
         self.messages >= EPOCH_MESSAGES
-            || now_s >= self.end_s
+            || now_s >= self.end_s.get()
             || plaintext_bytes > EPOCH_BYTES.saturating_sub(self.bytes) as usize
     }
 

@@ -154,6 +154,7 @@ fn a_login_seals_from_the_challenge_on_and_ends_with_new_rules() {
     assert_eq!(client.hears()[0]["data"]["perms"], json!(["metadata", "auth"]));
     let challenge = client.auth();
     assert!(client.session.is_challenged() && !client.session.is_proven());
+    assert_eq!(client.sessions.connections_of(&client.secret.identity()).count(), 0, "named, not proven");
     client.solve(&challenge, HOST);
     client.says(r#"{"t":1}"#);
     assert!(client.heard.said.iter().all(|(sealed, _)| *sealed));
@@ -164,8 +165,12 @@ fn a_login_seals_from_the_challenge_on_and_ends_with_new_rules() {
     );
     assert_eq!(heard[1]["data"]["perms"], json!(["metadata"]));
     assert_eq!(heard[2]["data"]["online"], 1);
+    let key = client.secret.identity();
     let (sessions, session) = (&mut client.sessions, &mut client.session);
+    let connections = |sessions: &Sessions| sessions.connections_of(&key).collect::<Vec<_>>();
+    assert_eq!(connections(sessions), [1]);
     sessions.closing(session);
+    assert!(connections(sessions).is_empty());
     assert_eq!((sessions.online.total(), sessions.members()), (0, 1));
     sessions.closed(*session, 1);
     assert_eq!((sessions.online.total(), sessions.members()), (0, 0));

@@ -4,7 +4,7 @@ use super::{
     Completion, Io, Sending, Sockets, Token, Wake,
     handover::{Desk, Parcel},
 };
-use crate::engine::outbox::Gather;
+use crate::engine::{chunks::is_oversized, outbox::Gather};
 use mio::{
     Events, Interest, Poll,
     net::{TcpListener, TcpStream},
@@ -146,6 +146,16 @@ impl Epoll {
         })
     }
 
+    /// What a storm needed goes.
+    fn shrink(&mut self) {
+        if self.readable.is_empty() {
+            self.readable.shrink_to(EVENTS);
+        }
+        if is_oversized(self.parked.len(), self.parked.capacity()) {
+            self.parked.shrink_to(2 * self.parked.len());
+        }
+    }
+
     fn has_work(&self) -> bool {
         !self.readable.is_empty()
             || self.desk_ready
@@ -223,6 +233,7 @@ impl Io for Epoll {
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.shrink();
         self.hand_over();
         let timeout = match timeout {
             _ if self.has_work() => Some(Duration::ZERO),

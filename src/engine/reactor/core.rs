@@ -4,6 +4,7 @@
 use crate::engine::{
     app::{App, Link, ready},
     balance::Balance,
+    chunks::Chunks,
     error::Close,
     gate::Gate,
     io::{Io, Sending, Token},
@@ -13,7 +14,6 @@ use crate::engine::{
     timer::Wheel,
     wire::{Opcode, Partial},
 };
-use slab::Slab;
 use std::{
     collections::VecDeque,
     io,
@@ -27,6 +27,8 @@ pub const CLOSE_MS: u64 = 2_000;
 /// Connections whose bytes are made ready together, and about how many bytes.
 const GROUP: usize = 16;
 const GROUP_BYTES: usize = 32 * 1_024;
+/// Lists keep room for so many entries when they are empty.
+const KEEP: usize = 1_024;
 /// Addresses of our own that are told apart.
 const LOCALS: usize = 256;
 
@@ -92,7 +94,7 @@ pub struct Core<S, C> {
     pub slots: Slots<S, C>,
     pub wheel: Wheel,
     pub outbox: Outbox,
-    pub tails: Slab<Tail>,
+    pub tails: Chunks<Tail, 9>,
     pub tail_bytes: u64,
     /// Slots whose queue is to be flushed.
     pub dirty: Vec<u32>,
@@ -111,7 +113,7 @@ pub struct Core<S, C> {
 impl<S, C: Default> Core<S, C> {
     pub fn new(settings: Settings, gate: Arc<Gate>, seed: u64) -> Self {
         Self {
-            slots: Slots::with_capacity(settings.capacity + super::RESERVE),
+            slots: Slots::default(),
             balance: Arc::new(Balance::alone(room(&settings))),
             number: 0,
             unseated: 0,
@@ -120,7 +122,7 @@ impl<S, C: Default> Core<S, C> {
             locals: Vec::new(),
             wheel: Wheel::default(),
             outbox: Outbox::default(),
-            tails: Slab::new(),
+            tails: Chunks::new(),
             tail_bytes: 0,
             dirty: Vec::new(),
             group: Vec::new(),
@@ -144,6 +146,10 @@ impl<S, C: Default> Core<S, C> {
         }
         self.later = later;
         self.later.clear();
+        self.later.shrink_to(KEEP);
+        if self.held.is_empty() {
+            self.held.shrink_to(KEEP);
+        }
     }
 
     /// The index of one of our addresses; `u16::MAX` when it is not known or there are too many.
@@ -312,6 +318,7 @@ impl<S, C: Default> Core<S, C> {
         }
         self.group = group;
         self.dirty.clear();
+        self.dirty.shrink_to(KEEP);
         self.outbox.end_turn();
         while self.outbox.bytes() + self.tail_bytes > self.settings.limits.reactor_queue_bytes {
             if !self.relieve() {
@@ -455,9 +462,9 @@ impl<S, C: Default> Core<S, C> {
     /// False when there is nobody.
     fn relieve(&mut self) -> bool {
         let queue = self.outbox.largest();
-        let tail = self.tails.iter().max_by_key(|(_, tail)| tail.bytes()).map(|(index, _)| index as u32);
+        let tail = self.tails.iter().max_by_key(|(_, tail)| tail.bytes()).map(|(index, _)| index);
         let queued = queue.and_then(|queue| self.outbox.get(queue)).map_or(0, |queue| queue.bytes() as usize);
-        let kept = tail.and_then(|tail| self.tails.get(tail as usize)).map_or(0, Tail::bytes);
+        let kept = tail.and_then(|tail| self.tails.get(tail)).map_or(0, Tail::bytes);
         let found = if queued >= kept {
             queue.and_then(|queue| self.slots.find(|slot| slot.queue == queue))
         } else {
@@ -496,6 +503,10 @@ impl<S, C: Default> Core<S, C> {
             }
             guarded(&mut self.stats, || app.closed(slot.conn, token.number()));
         }
+        self.condemned.shrink_to(KEEP);
+        if self.slots.is_empty() {
+            self.outbox.rest();
+        }
     }
 
     fn wheel_forget(&mut self, index: u32) {
@@ -505,7 +516,7 @@ impl<S, C: Default> Core<S, C> {
     }
 
     pub fn drop_tail(&mut self, tail: u32) {
-        if let Some(tail) = self.tails.try_remove(tail as usize) {
+        if let Some(tail) = self.tails.try_remove(tail) {
             self.tail_bytes -= tail.bytes() as u64;
         }
     }

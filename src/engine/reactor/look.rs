@@ -27,7 +27,7 @@ impl<S, C: Default> Core<S, C> {
         let (mut message_ms, mut soft_ms) = (u64::MAX, u64::MAX);
         if let Some(slot) = self.slots.at(index) {
             let limits = &self.settings.limits;
-            if let Some(partial) = self.tails.get(slot.tail as usize).and_then(|tail| tail.partial.as_ref()) {
+            if let Some(partial) = self.tails.get(slot.tail).and_then(|tail| tail.partial.as_ref()) {
                 message_ms = partial.started_ms().saturating_add(limits.message_ms);
             }
             if let Some(queue) = self.outbox.get(slot.queue) {

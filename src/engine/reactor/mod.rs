@@ -21,6 +21,8 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 /// Letters that may wait for a reactor.
 const INBOX: usize = 4_096;
+/// A box keeps room for so many when it is empty.
+const LETTERS_KEPT: usize = 64;
 /// Connections that a letter for everyone reaches in one turn.
 const VISITS: u32 = 1_024;
 /// Queues that wait before they are flushed within a turn.
@@ -321,6 +323,7 @@ impl<I: Io, A: App> Reactor<I, A> {
                 }
             }
         }
+        letters.shrink_to(LETTERS_KEPT);
         self.letters = letters;
     }
 

@@ -41,7 +41,7 @@ impl<S, C: Default> Core<S, C> {
         if slot.state != State::Open {
             return;
         }
-        let Some(tail) = self.tails.get_mut(slot.tail as usize) else { return };
+        let Some(tail) = self.tails.get_mut(slot.tail) else { return };
         self.tail_bytes -= tail.raw.capacity() as u64;
         let mut raw = std::mem::take(&mut tail.raw);
         self.messages(app, token, &mut raw);
@@ -52,7 +52,7 @@ impl<S, C: Default> Core<S, C> {
         let Some(slot) = self.slots.get(token) else { return };
         let mut partial = None;
         let had_tail = slot.tail != NO_TAIL;
-        if had_tail && let Some(tail) = self.tails.get_mut(slot.tail as usize) {
+        if had_tail && let Some(tail) = self.tails.get_mut(slot.tail) {
             partial = tail.partial.take();
             self.tail_bytes -= partial.as_ref().map_or(0, |partial| partial.bytes()) as u64;
         }
@@ -119,9 +119,9 @@ impl<S, C: Default> Core<S, C> {
             let tail = Tail { partial, raw: rest };
             self.tail_bytes += tail.bytes() as u64;
             let started_ms = tail.partial.as_ref().map(|partial| partial.started_ms());
-            match self.tails.get_mut(slot.tail as usize) {
+            match self.tails.get_mut(slot.tail) {
                 Some(kept) => *kept = tail,
-                None => slot.tail = self.tails.insert(tail) as u32,
+                None => slot.tail = self.tails.insert(tail),
             }
             let deadline_ms = started_ms.map_or(u64::MAX, |at| at.saturating_add(limits.message_ms));
             if deadline_ms < slot.timer.deadline_ms() {
@@ -163,14 +163,14 @@ impl<S, C: Default> Core<S, C> {
         let Some(slot) = self.slots.get(token) else { return };
         let limits = &self.settings.limits;
         let most = limits.head_bytes as usize;
-        let Some(tail) = self.tails.get_mut(slot.tail as usize) else {
+        let Some(tail) = self.tails.get_mut(slot.tail) else {
             match upgrade::find_end(bytes, 0) {
                 Some(end) if end <= most => self.upgrade(app, token, bytes, end),
                 _ => match upgrade::feed(bytes, 0, limits) {
                     Ok(_) => {
                         let tail = Tail { partial: None, raw: bytes.to_vec() };
                         self.tail_bytes += tail.bytes() as u64;
-                        slot.tail = self.tails.insert(tail) as u32;
+                        slot.tail = self.tails.insert(tail);
                     }
                     Err(refusal) => self.refuse(token.index, refusal),
                 },
@@ -183,7 +183,7 @@ impl<S, C: Default> Core<S, C> {
         match upgrade::find_end(&tail.raw, searched) {
             Some(end) if end <= most => {
                 let tail = std::mem::replace(&mut slot.tail, NO_TAIL);
-                let Some(Tail { mut raw, .. }) = self.tails.try_remove(tail as usize) else { return };
+                let Some(Tail { mut raw, .. }) = self.tails.try_remove(tail) else { return };
                 self.tail_bytes -= raw.capacity() as u64;
                 self.upgrade(app, token, &mut raw, end);
             }

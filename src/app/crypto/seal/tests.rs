@@ -127,7 +127,7 @@ proptest! {
         match bound {
             Bound::Messages => epoch.messages = EPOCH_MESSAGES - last.len() as u32,
             Bound::Bytes => epoch.bytes = EPOCH_BYTES - last.iter().map(Vec::len).sum::<usize>() as u32,
-            Bound::Age => now_s = epoch.end_s - 1,
+            Bound::Age => now_s = epoch.end_s.get() - 1,
         }
         for plaintext in &last {
             prop_assert!(!epoch.is_spent(now_s, plaintext.len()));
@@ -170,7 +170,7 @@ fn nonces_rise_by_one_from_nought_to_the_last_and_stop() {
 fn each_bound_spends_the_epoch_exactly() {
     let mut to = Recipient::new(6);
     let fresh = to.epoch();
-    let end_s = fresh.end_s;
+    let end_s = fresh.end_s.get();
     // Messages and bytes sealed before, now, size of the next message, spent.
     let cases = [
         (0, 0, NOW_S, 0, false),
@@ -188,7 +188,8 @@ fn each_bound_spends_the_epoch_exactly() {
     ];
     for (messages, bytes, now_s, size, spent) in cases {
         let mut epoch = to.epoch();
-        (epoch.messages, epoch.bytes, epoch.end_s) = (messages, bytes, end_s);
+        (epoch.messages, epoch.bytes) = (messages, bytes);
+        epoch.end_s = end_s.try_into().unwrap();
         assert_eq!(epoch.is_spent(now_s, size), spent, "{messages} {bytes} {now_s} {size}");
         let mut message = room(&vec![7; size]);
         let result = epoch.seal(now_s, &mut message);
@@ -219,7 +220,7 @@ fn a_message_that_no_epoch_takes_is_told_from_a_spent_epoch() {
 #[test]
 fn lives_are_an_hour_less_up_to_a_tenth_and_spread() {
     let mut to = Recipient::new(8);
-    let mut lives: Vec<u32> = (0..300).map(|_| to.epoch().end_s - NOW_S).collect();
+    let mut lives: Vec<u32> = (0..300).map(|_| to.epoch().end_s.get() - NOW_S).collect();
     lives.sort_unstable();
     assert!(lives[0] >= 3_240 && lives[299] <= 3_600, "{} to {}", lives[0], lives[299]);
     assert!(lives[30] < 3_300 && lives[270] > 3_540, "{} to {}", lives[30], lives[270]);

@@ -24,8 +24,8 @@ fn nonce(message: &[u8]) -> Nonce {
     message[65..81].try_into().unwrap()
 }
 
-fn member(session: &Session) -> usize {
-    session.member as usize - 1
+fn member(session: &Session) -> u32 {
+    session.member - 1
 }
 
 /// What the epoch of this session has run out of, if it has and there is one.
@@ -37,7 +37,7 @@ enum End {
 }
 
 fn end(sessions: &Sessions, session: &Session, plaintext_bytes: usize) -> Option<End> {
-    let epoch = sessions.members[member(session)].epoch.as_ref()?;
+    let epoch = sessions.members.get(member(session))?.epoch.as_ref()?;
     let now_s = (sessions.now_ms / 1_000) as u32;
     match () {
         () if epoch.is_spent(0, 0) => Some(End::Messages),
@@ -66,7 +66,7 @@ struct Core {
     rng: Rng,
     opened: u64,
     /// Every member handle there was, and how many connections had it.
-    handles: HashMap<usize, u32>,
+    handles: HashMap<u32, u32>,
     pairs: HashSet<(Point, Nonce)>,
     /// Which connection an ephemeral key was first seen on.
     owners: HashMap<Point, u64>,
@@ -145,7 +145,8 @@ impl Core {
     fn approach(&mut self, at: usize) {
         let (left, by_messages) = (self.rng.below(3), self.rng.below(2) == 0);
         let session = &self.peers[at].as_ref().unwrap().session;
-        let Some(epoch) = &mut self.sessions.members[member(session)].epoch else { return };
+        let Some(member) = self.sessions.members.get_mut(member(session)) else { return };
+        let Some(epoch) = &mut member.epoch else { return };
         match by_messages {
             true => epoch.advance(EPOCH_MESSAGES - left, 0),
             false => epoch.advance(0, EPOCH_BYTES - 100 * left),
@@ -206,7 +207,7 @@ fn the_first_message_of_a_rekey_has_another_ephemeral_key_and_the_old_key_is_gon
         let session = core.log_in().session;
         let sessions = &mut core.sessions;
         let old = seal(sessions, &session, b"old").unwrap();
-        let epoch = sessions.members[member(&session)].epoch.as_mut().unwrap();
+        let epoch = sessions.members.get_mut(member(&session)).unwrap().epoch.as_mut().unwrap();
         let old_key = epoch.key();
         match cause {
             End::Messages => epoch.advance(EPOCH_MESSAGES - 1, 0),
@@ -229,7 +230,7 @@ fn the_first_message_of_a_rekey_has_another_ephemeral_key_and_the_old_key_is_gon
         assert_ne!(point(&first), point(&old));
         assert_eq!(nonce(&first)[8..], [0; 8]);
         assert_eq!(end(sessions, &session, 5), None);
-        let epoch = sessions.members[member(&session)].epoch.as_ref().unwrap();
+        let epoch = sessions.members.get(member(&session)).unwrap().epoch.as_ref().unwrap();
         assert!(epoch.key() != old_key && epoch.key() != [0; 32]);
         assert_eq!(point(&seal(sessions, &session, b"next").unwrap()), point(&first));
     }

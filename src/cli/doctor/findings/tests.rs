@@ -279,8 +279,7 @@ fn the_largest_values_there_are_overflow_nothing() {
         huge_pages: Some("always".to_owned()),
         ..machine()
     };
-    let wish =
-        Wish { connections: Some(10_000_000), cores: 65_536, reactors_per_core: 1_024 };
+    let wish = Wish { connections: Some(10_000_000), cores: 65_536, reactors_per_core: 1_024 };
     let findings = Findings::of(&machine, wish);
     assert_eq!(findings.first().map(|(at, _)| at), Some(0));
     assert!(findings.to_string().contains("unlimited (soft unlimited)"));

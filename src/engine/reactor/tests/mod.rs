@@ -283,7 +283,7 @@ impl World {
             }
             if slot.tail != NO_TAIL {
                 found.tails += 1;
-                found.tail_bytes += core.tails[slot.tail as usize].bytes() as u64;
+                found.tail_bytes += core.tails.get(slot.tail).unwrap().bytes() as u64;
             }
             held += usize::from(slot.flags & HELD != 0);
             match slot.state {
