@@ -57,6 +57,8 @@ pub const HELD: u8 = 16;
 pub const ENDED: u8 = 32;
 /// The application knows that it is closing.
 pub const LEFT: u8 = 64;
+/// The last look came late.
+pub const LATE: u8 = 128;
 
 /// It has a seat in the balance.
 pub const SEATED: u8 = 128;

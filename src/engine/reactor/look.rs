@@ -5,7 +5,7 @@ use crate::engine::{
     app::{App, ready},
     error::{Close, Refusal},
     io::Token,
-    slots::{ALIVE, PINGED, State},
+    slots::{ALIVE, LATE, PINGED, State},
     wire::Opcode,
 };
 
@@ -21,8 +21,9 @@ impl<S, C: Default> Core<S, C> {
             State::Open => {}
         }
         // The timer was armed for no later than the next look; when the turn is late, both have passed.
-        if self.look_from_ms(token, deadline_ms) <= self.now_ms {
-            self.look(token);
+        let look_ms = self.look_from_ms(token, deadline_ms);
+        if look_ms <= self.now_ms {
+            self.look(token, self.now_ms - look_ms);
         }
         let (mut message_ms, mut soft_ms) = (u64::MAX, u64::MAX);
         if let Some(slot) = self.slots.at(index) {
@@ -51,13 +52,20 @@ impl<S, C: Default> Core<S, C> {
         }
     }
 
-    /// Once in a heartbeat: no frame since the last look, a ping; none since that either, the end.
-    fn look(&mut self, token: Token) {
+    /// Once in a heartbeat: no frame since the last look, a ping; none since that either, the end. But if
+    /// this look or the one before came late, the server stood still: the answer to the ping may not have
+    /// been read yet, or had no time to come.
+    fn look(&mut self, token: Token, late_ms: u64) {
+        let is_late = late_ms > self.settings.heartbeat_ms / 2;
         let Some(slot) = self.slots.get(token) else { return };
+        let was_late = slot.flags & LATE != 0;
+        slot.flags = if is_late { slot.flags | LATE } else { slot.flags & !LATE };
         if slot.flags & ALIVE != 0 {
             slot.flags &= !(ALIVE | PINGED);
         } else if slot.flags & PINGED != 0 {
-            self.fail(token.index, Close::HeartbeatMissed);
+            if !is_late && !was_late {
+                self.fail(token.index, Close::HeartbeatMissed);
+            }
         } else {
             slot.flags |= PINGED;
             let queue = ready(&mut slot.queue, &mut self.outbox, &mut self.dirty, token.index);

@@ -143,6 +143,33 @@ fn a_clock_that_jumps_an_hour_brings_one_look_and_nothing_early() {
 }
 
 #[test]
+fn a_server_that_stood_still_gives_time_for_the_answer_to_its_ping() {
+    // The ping itself comes late, just before the next look; or it came in time, and the next look is late.
+    for (stalled_before_ping, late_ms) in [(true, BEAT_MS - 1), (false, BEAT_MS - 200)] {
+        let mut world = World::with_heartbeat(BEAT_MS);
+        let client = world.open();
+        let (mut look_ms, _) = next_frames(&mut world, client, 3 * BEAT_MS);
+        if stalled_before_ping {
+            world.feed(client, &frame(PONG, b""));
+            world.pass(BEAT_MS);
+            look_ms += BEAT_MS;
+            assert_eq!(world.frames(client), []);
+        }
+        look_ms += BEAT_MS;
+        world.now_ms = look_ms + late_ms;
+        world.turn();
+        assert_eq!(world.frames(client), if stalled_before_ping { vec![ping()] } else { vec![] });
+        world.pass(BEAT_MS - late_ms);
+        assert_eq!((world.now_ms, world.frames(client)), (look_ms + BEAT_MS, vec![]));
+        // Whoever is gone is found out all the same, one look later.
+        world.pass(BEAT_MS - 1);
+        assert_eq!(world.frames(client), []);
+        world.pass(1);
+        world.expect_closed(client, Close::HeartbeatMissed);
+    }
+}
+
+#[test]
 fn without_a_heartbeat_nobody_is_looked_at() {
     let mut world = World::new();
     let client = world.open();
