@@ -8,6 +8,7 @@
 pub mod epoll;
 pub mod handover;
 pub mod memory;
+pub mod sim;
 
 use super::outbox::Gather;
 use std::{io, net::SocketAddr, num::NonZeroU32, time::Duration};

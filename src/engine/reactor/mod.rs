@@ -1,11 +1,15 @@
 //! One core's server: `turn` takes what the backend has completed, lets the application answer, and sends
 //! each connection's answers with one write. It owns no thread, no loop and no clock.
 
+mod audit;
 mod core;
 mod look;
 mod receive;
 
-pub use self::core::{Settings, Stats};
+pub use self::{
+    audit::Audit,
+    core::{Settings, Stats},
+};
 
 use self::core::{Core, guarded, room};
 use super::{

@@ -1,0 +1,76 @@
+//! The reactor with Mida on it, over a backend in which everything that a kernel may do happens by seed
+//! (`mida::engine::io::sim`), in virtual time, against clients that keep to PROTOCOL.md or break it, and a
+//! model that knows what each of them must get.
+//!
+//! A failure names its seed; `MIDA_SEED=N cargo test --test simulation` replays it, step by step the same.
+//! `MIDA_SEEDS=10000` runs that many.
+
+mod client;
+#[path = "../../src/cli/load/login.rs"]
+mod login;
+mod model;
+#[path = "../../src/cli/load/opener.rs"]
+mod opener;
+mod plan;
+mod script;
+mod wire;
+mod world;
+
+use mida::engine::io::sim::Dice;
+use plan::Plan;
+use std::collections::BTreeMap;
+use world::World;
+
+const SEEDS: u64 = 256;
+
+/// Says which seed it was, should the run fail.
+struct Seed(u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("replay it: MIDA_SEED={} cargo test --test simulation", self.0);
+        }
+    }
+}
+
+fn run(seed: u64, ends: &mut BTreeMap<String, usize>) {
+    let _seed = Seed(seed);
+    let mut dice = Dice::new(seed);
+    let plan = Plan::new(&mut dice);
+    if std::env::var_os("MIDA_SEED").is_some() {
+        eprintln!("{plan:?}");
+    }
+    let mut world = World::new(plan, dice);
+    world.run();
+    for end in world.ends() {
+        *ends.entry(end).or_default() += 1;
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+}
+
+#[test]
+fn each_client_gets_what_it_must_once_and_in_order_whatever_the_kernel_does() {
+    let mut ends = BTreeMap::new();
+    if let Some(seed) = number("MIDA_SEED") {
+        run(seed, &mut ends);
+        return eprintln!("{ends:#?}");
+    }
+    let seeds = number("MIDA_SEEDS").unwrap_or(SEEDS);
+    for seed in 0..seeds {
+        run(seed, &mut ends);
+    }
+    if seeds < SEEDS {
+        return;
+    }
+    // The runs are worth their time: all of these were seen.
+    for end in [
+        "left", "1000", "1001", "1002", "1003", "1007", "1008", "1009", "4000", "4003", "4004", "4008",
+        "4009", "4010", "http 400", "http 408", "http 503", "reset", "passed", "expired",
+    ] {
+        assert!(ends.contains_key(end), "nobody's end was {end}, only {ends:?}");
+    }
+}
