@@ -1,10 +1,8 @@
 //! Messages to a reactor from other threads: bounded, and one wake-up however many are waiting.
 
+use self::sync::{AtomicBool, Mutex, Ordering};
 use super::io::Wake;
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::PoisonError;
 
 /// The letterbox of one reactor.
 pub struct Inbox<T, W> {
@@ -45,6 +43,10 @@ impl<T, W: Wake> Inbox<T, W> {
                 held.push(letter);
             }
         }
+        #[cfg(feature = "plant-lost-wake")]
+        if refused.is_some() {
+            return refused.map_or(Ok(()), Err);
+        }
         if !self.woken.swap(true, Ordering::AcqRel) {
             self.waker.wake();
         }
@@ -54,12 +56,82 @@ impl<T, W: Wake> Inbox<T, W> {
     /// Takes all letters, in the order they were left, into the empty `letters`.
     pub fn take(&self, letters: &mut Vec<T>) {
         // First the flag: a letter left after this wakes again, one left before it is taken now.
-        self.woken.store(false, Ordering::Release);
+        // Swapped and not stored, so that it stands in one order with the swaps of those who post.
+        self.woken.swap(false, Ordering::AcqRel);
         std::mem::swap(letters, &mut self.letters.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
-#[cfg(test)]
+/// Under loom, what tries every order of threads: `RUSTFLAGS="--cfg loom" cargo test --release --lib inbox`.
+mod sync {
+    #[cfg(loom)]
+    pub use loom::sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    };
+    #[cfg(not(loom))]
+    pub use std::sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    };
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::{sync::Arc, thread};
+
+    /// As an eventfd: it stays rung until the reactor has heard it.
+    #[derive(Clone)]
+    struct Bell(Arc<AtomicBool>);
+
+    impl Wake for Bell {
+        fn wake(&self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn no_letter_waits_without_a_wake_up_whatever_the_order() {
+        loom::model(|| {
+            let bell = Bell(Arc::new(AtomicBool::new(false)));
+            let inbox = Arc::new(Inbox::new(bell.clone(), 3));
+            let posters = [vec![1, 2], vec![3]].map(|letters| {
+                let inbox = inbox.clone();
+                thread::spawn(move || assert_eq!(inbox.post_all(letters), Ok(())))
+            });
+            let (mut letters, mut all) = (Vec::new(), Vec::new());
+            // Woken for nothing, or for some of them.
+            for _ in 0..2 {
+                bell.0.store(false, Ordering::SeqCst);
+                inbox.take(&mut letters);
+                all.append(&mut letters);
+            }
+            posters.into_iter().for_each(|poster| poster.join().unwrap());
+            assert!(all.len() == 3 || bell.0.load(Ordering::SeqCst), "letters wait and nobody was woken");
+            inbox.take(&mut letters);
+            all.append(&mut letters);
+            assert!(all.iter().filter(|letter| **letter != 3).eq(&[1, 2]) && all.len() == 3);
+        });
+    }
+
+    #[test]
+    fn a_box_that_overflows_wakes_too() {
+        loom::model(|| {
+            let bell = Bell(Arc::new(AtomicBool::new(false)));
+            let inbox = Arc::new(Inbox::new(bell.clone(), 1));
+            let other = inbox.clone();
+            let poster = thread::spawn(move || other.post_all([1, 2]));
+            let mut letters = Vec::new();
+            bell.0.store(false, Ordering::SeqCst);
+            inbox.take(&mut letters);
+            assert_eq!(poster.join().unwrap(), Err(2));
+            assert!(letters == [1] || bell.0.load(Ordering::SeqCst));
+        });
+    }
+}
+
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use std::sync::{Arc, atomic::AtomicUsize};

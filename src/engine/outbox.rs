@@ -498,6 +498,8 @@ impl Gather {
             for part in [&self.bytes[from..at], shared] {
                 let cut = skip.min(part.len());
                 skip -= cut;
+                #[cfg(feature = "plant-wrong-segment")]
+                let cut = if self.shared.len() > 8 && cut < part.len() { 0 } else { cut };
                 let part = &part[cut..];
                 if !part.is_empty() && used < Self::SLICES {
                     slices[used] = IoSlice::new(part);

@@ -3,7 +3,7 @@
 //! model that knows what each of them must get.
 //!
 //! A failure names its seed; `MIDA_SEED=N cargo test --test simulation` replays it, step by step the same.
-//! `MIDA_SEEDS=10000` runs that many.
+//! `MIDA_SEEDS=10000` runs that many. `tests/planted.sh` shows that it finds what unit tests do not.
 
 mod client;
 #[path = "../../src/cli/load/login.rs"]

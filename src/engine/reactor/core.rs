@@ -285,6 +285,12 @@ impl<S, C: Default> Core<S, C> {
         gather: Gather,
         result: io::Result<usize>,
     ) {
+        #[cfg(feature = "plant-stale-token")]
+        let token = self
+            .slots
+            .at(token.index)
+            .filter(|_| !gather.is_empty())
+            .map_or(token, |slot| Token { generation: slot.generation, ..token });
         let Some(slot) = self.slots.get(token) else { return self.outbox.recycle(gather) };
         let Ok(sent) = result else { return self.condemn(token.index, false) };
         // This turn's flush sends what follows in the queue, and sees whether it is below its limits again.
