@@ -47,8 +47,8 @@ pub const NO_TAIL: u32 = u32::MAX;
 pub const ALIVE: u8 = 1;
 /// A ping went out at the last look.
 pub const PINGED: u8 = 2;
-/// Refuse the upgrade: no room.
-pub const REFUSE_FULL: u8 = 4;
+/// The last look came late.
+pub const LATE: u8 = 4;
 /// Refuse the upgrade: this address has its share.
 pub const REFUSE_ADDRESS: u8 = 8;
 /// It waits in the list of held connections, and nothing is read from it.
@@ -57,10 +57,7 @@ pub const HELD: u8 = 16;
 pub const ENDED: u8 = 32;
 /// The application knows that it is closing.
 pub const LEFT: u8 = 64;
-/// The last look came late.
-pub const LATE: u8 = 128;
-
-/// It has a seat in the balance.
+/// It has a seat in the balance; one without is only there to be refused.
 pub const SEATED: u8 = 128;
 
 /// A chunk of slots is 64 KiB.

@@ -411,6 +411,10 @@ impl Io for Sim {
         Ok(())
     }
 
+    fn deal(&mut self, to: usize, _socket: Socket, _peer: SocketAddr, _local: Option<SocketAddr>) {
+        panic!("one reactor is simulated, and it deals to reactor {to}");
+    }
+
     fn next(&mut self, sockets: &mut impl Sockets<Socket>) -> Option<Completion<'_, Socket>> {
         if std::mem::take(&mut self.turn_begins) {
             self.events.clear();

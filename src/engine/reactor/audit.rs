@@ -40,7 +40,7 @@ impl<I: Io, A: App> Reactor<I, A> {
             }
             if slot.tail != NO_TAIL {
                 found.holdings.tails += 1;
-                let bytes = core.tails.get(slot.tail as usize).map_or(0, |tail| tail.bytes());
+                let bytes = core.tails.get(slot.tail).map_or(0, |tail| tail.bytes());
                 found.holdings.tail_bytes += bytes as u64;
             }
         }

@@ -19,7 +19,7 @@ use super::{
     gate::Gate,
     inbox::Inbox,
     io::{Completion, Io},
-    slots::{HELD, REFUSE_ADDRESS, REFUSE_FULL, SEATED, State},
+    slots::{HELD, REFUSE_ADDRESS, SEATED, State},
 };
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -212,7 +212,7 @@ impl<I: Io, A: App> Reactor<I, A> {
                 if is_news {
                     tracing::warn!(connections = core.balance.taken(), "full; new connections get 503");
                 }
-                self.admit(socket, peer, local, REFUSE_FULL);
+                self.admit(socket, peer, local, 0);
             }
         }
     }

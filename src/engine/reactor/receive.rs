@@ -7,7 +7,7 @@ use crate::engine::{
     io::Token,
     limits::Limits,
     outbox::Outbox,
-    slots::{ALIVE, HELD, NO_TAIL, PINGED, REFUSE_ADDRESS, REFUSE_FULL, State},
+    slots::{ALIVE, HELD, NO_TAIL, PINGED, REFUSE_ADDRESS, SEATED, State},
     wire::{Opcode, Reader, Received, upgrade},
 };
 
@@ -204,7 +204,7 @@ impl<S, C: Default> Core<S, C> {
             Ok(request) => request,
             Err(refusal) => return self.refuse(index, refusal),
         };
-        if slot.flags & (REFUSE_FULL | REFUSE_ADDRESS) != 0 {
+        if slot.flags & SEATED == 0 {
             let address = slot.flags & REFUSE_ADDRESS != 0;
             return self.refuse(index, if address { Refusal::AddressFull } else { Refusal::Full });
         }
