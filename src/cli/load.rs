@@ -1,5 +1,6 @@
 //! `mida load`: many connections to a server, and what they cost it.
 
+mod beats;
 mod crew;
 mod dial;
 mod failure;
@@ -70,6 +71,9 @@ pub struct Flags {
     /// Log in on each connection, each with a key of its own
     #[arg(long, conflicts_with = "plain")]
     auth: bool,
+    /// Log in on so many of the connections, evenly spread
+    #[arg(long, value_name = "N", conflicts_with_all = ["plain", "auth"])]
+    members: Option<u64>,
     /// Ask in batches of --in-flight questions; the server must have batching on
     #[arg(long, conflicts_with = "plain")]
     batching: bool,
@@ -132,6 +136,11 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 impl Flags {
+    /// How many connections log in.
+    fn members(&self) -> u64 {
+        if self.auth { self.connections } else { self.members.unwrap_or(0).min(self.connections) }
+    }
+
     fn script(&self, target: &Target) -> Result<Script, String> {
         let mode = match (self.echo, self.storm, self.broadcast) {
             (true, ..) => Mode::Echo,
@@ -149,7 +158,7 @@ impl Flags {
             Some(rate) => Pace::Rate(rate),
             None => Pace::InFlight(in_flight),
         };
-        let kinds = (mode, self.plain, self.auth, self.batching);
+        let kinds = (mode, self.plain, self.members() > 0, self.batching);
         let bytes = self.bytes.unwrap_or(200) as usize;
         Ok(Script::new(kinds, (&target.host, &target.path), (pace, in_flight, bytes)))
     }
@@ -186,6 +195,7 @@ pub fn run(flags: &Flags) -> Result<ExitCode, String> {
         thread: 0,
         threads: threads.threads,
         connections: flags.connections,
+        members: flags.members(),
         dials: DIALS.div_ceil(threads.threads).max(8) as usize,
         dialler,
         clock: Instant::now(),
@@ -198,6 +208,7 @@ pub fn run(flags: &Flags) -> Result<ExitCode, String> {
         script: &script,
         threads: threads.threads,
         asked: flags.connections,
+        members: flags.members(),
         connect_seconds: measured.connect_seconds,
         seconds: measured.seconds,
         interrupted: measured.interrupted,

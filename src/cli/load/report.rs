@@ -1,6 +1,7 @@
 //! What a run has found out, for people and for programs.
 
 use super::{
+    beats::Spread,
     histogram::Histogram,
     script::{Mode, Pace, Script},
     tally::Tally,
@@ -15,6 +16,7 @@ pub struct Report<'a> {
     pub script: &'a Script,
     pub threads: u64,
     pub asked: u64,
+    pub members: u64,
     /// Of the connect phase; a storm has none.
     pub connect_seconds: f64,
     /// That were measured.
@@ -90,7 +92,11 @@ impl Report<'_> {
                 "failed": tally.failed(),
                 "failures": failures,
                 "ready_us": times(&tally.connecting),
+                "members": self.members,
                 "pings": tally.pings,
+                "pings_per_100_ms": tally.beats.spread().map(|spread| {
+                    json!({ "mean": spread.mean, "peak": spread.peak, "windows": spread.windows })
+                }),
             },
         });
         if self.script.mode == Mode::Storm {
@@ -147,7 +153,7 @@ impl Report<'_> {
         let tally = self.tally;
         let flags = [
             (self.script.plain, "plain"),
-            (self.script.auth, "logged in"),
+            (self.members == self.asked, "logged in"),
             (self.script.batching, "batches"),
             (self.interrupted, "interrupted"),
         ];
@@ -170,10 +176,20 @@ impl Report<'_> {
                 tally.connected, self.asked, self.connect_seconds
             )?;
         }
+        if (1..self.asked).contains(&self.members) {
+            writeln!(out, "  logged in  {}", self.members)?;
+        }
         writeln!(out, "  ready in   {}", Times(&tally.connecting))?;
         writeln!(out, "  failed     {}", tally.failed())?;
         for (failure, count) in &tally.failures {
             writeln!(out, "    {count:>8} {failure}")?;
+        }
+        if let Some(Spread { windows, mean, peak }) = tally.beats.spread() {
+            let ratio = ratio(peak as f64, mean);
+            writeln!(
+                out,
+                "  pings      {mean:.1} each 100 ms, at most {peak}: {ratio:.2} times the mean of {windows}"
+            )?;
         }
         if !matches!(self.script.mode, Mode::Storm | Mode::Idle) {
             self.write_messages(out)?;

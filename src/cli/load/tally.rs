@@ -1,6 +1,7 @@
 //! What a run counts.
 
 use super::{
+    beats::Beats,
     failure::{Failure, Failures},
     histogram::Histogram,
 };
@@ -39,6 +40,8 @@ pub struct Tally {
     /// Messages that were opened and read whole.
     pub checked: u64,
     pub pings: u64,
+    /// Those within the time measured.
+    pub beats: Beats,
 }
 
 impl Tally {
@@ -72,6 +75,7 @@ impl Tally {
         }
         self.checked += other.checked;
         self.pings += other.pings;
+        self.beats.add(&other.beats);
     }
 }
 

@@ -69,10 +69,20 @@ pub struct Place {
     pub thread: u64,
     pub threads: u64,
     pub connections: u64,
+    /// How many of them log in.
+    pub members: u64,
     /// Dials in progress at once on this thread.
     pub dials: usize,
     pub dialler: Dialler,
     pub clock: Instant,
+}
+
+impl Place {
+    /// Whether connection `number` of the whole run does: evenly spread over them.
+    fn logs_in(&self, number: u64) -> bool {
+        let (members, connections) = (u128::from(self.members), u128::from(self.connections.max(1)));
+        u128::from(number) * members % connections < members
+    }
 }
 
 /// What a thread hears and is heard by.
@@ -282,7 +292,7 @@ impl Worker {
         seat.out = Outbound::default();
         seat.begun_ns = now_ns;
         seat.attempt = seat.attempt.wrapping_add(1);
-        if self.script.auth {
+        if self.place.logs_in(number) {
             seat.peer.log_in_as(number);
         }
         self.in_progress += 1;
@@ -351,6 +361,12 @@ impl Worker {
         self.heard.clear();
         let done = seat.peer.received(&self.buffer[..received], &mut self.kit, &mut self.heard);
         self.tally.pings += self.heard.pings;
+        if let Doing::Running { until_ns } = self.doing
+            && self.heard.pings > 0
+            && now_ns < until_ns
+        {
+            self.tally.beats.record(now_ns, self.heard.pings);
+        }
         if !self.heard.say.is_empty() {
             seat.out.say(&self.heard.say);
         }
