@@ -1,5 +1,8 @@
 //! `mida doctor` on machines that are folders: what it prints, and how it ends.
 
+mod common;
+
+use common::Server;
 use serde_json::Value;
 use std::{
     fs,
@@ -70,9 +73,9 @@ fn the_lowest_stands_first_and_is_the_last_word() {
     let lines = lines(&output);
     assert_eq!(output.status.code(), Some(0));
     let open_files =
-        "     19680  RLIMIT_NOFILE                    20000 (soft 1024)          shared by 3 reactors";
+        "     59565  RLIMIT_NOFILE                    20000 (soft 1024)          for each of 3 reactors";
     assert_eq!(lines[1], open_files);
-    let last = "this machine holds about 19680 connections; the first to stop it is RLIMIT_NOFILE";
+    let last = "this machine holds about 59565 connections; the first to stop it is RLIMIT_NOFILE";
     assert_eq!(lines.last().unwrap(), last);
     assert!(
         lines.iter().any(|line| line == "         -  net.ipv4.tcp_mem                 unknown"),
@@ -90,15 +93,15 @@ fn the_lowest_stands_first_and_is_the_last_word() {
 fn the_exit_code_says_whether_it_is_enough() {
     let machine = Machine::new("exit", MACHINE);
     for (flags, code) in [
-        (&["--connections", "19680"][..], 0),
-        (&["--connections", "19681"], 1),
-        (&["--connections", "19681", "--json"], 1),
-        (&["--connections", "19745", "--cores", "0-1"], 1),
-        (&["--connections", "19744", "--cores", "0-1"], 0),
-        (&["--connections", "19808", "--cores", "4", "--reactors-per-core", "1"], 0),
-        (&["--connections", "19809", "--cores", "4", "--reactors-per-core", "1"], 1),
-        (&["--connections", "79232", "--cores", "0-1", "--reactors-per-core", "2"], 0),
-        (&["--connections", "79233", "--cores", "0-1", "--reactors-per-core", "2"], 1),
+        (&["--connections", "59565"][..], 0),
+        (&["--connections", "59566"], 1),
+        (&["--connections", "59566", "--json"], 1),
+        (&["--connections", "39716", "--cores", "0-1"], 0),
+        (&["--connections", "39717", "--cores", "0-1"], 1),
+        (&["--connections", "19861", "--cores", "4", "--reactors-per-core", "1"], 0),
+        (&["--connections", "19862", "--cores", "4", "--reactors-per-core", "1"], 1),
+        (&["--connections", "79408", "--cores", "0-1", "--reactors-per-core", "2"], 0),
+        (&["--connections", "79409", "--cores", "0-1", "--reactors-per-core", "2"], 1),
         (&["--connections", "300000", "--reactors-per-core", "100"], 1),
     ] {
         assert_eq!(machine.doctor(flags).status.code(), Some(code), "{flags:?}");
@@ -108,10 +111,10 @@ fn the_exit_code_says_whether_it_is_enough() {
 #[test]
 fn a_program_is_told_the_same() {
     let machine = Machine::new("json", MACHINE);
-    let told = machine.json(&["--connections", "50000"]);
+    let told = machine.json(&["--connections", "90000"]);
     assert_eq!(
         (&told["wanted"], &told["holds"], &told["enough"]),
-        (&50_000.into(), &19_680.into(), &false.into())
+        (&90_000.into(), &59_565.into(), &false.into())
     );
     assert_eq!(
         (&told["cores"], &told["reactors"], &told["first"]),
@@ -120,9 +123,9 @@ fn a_program_is_told_the_same() {
     let settings = told["settings"].as_array().unwrap();
     let setting = |name: &str| settings.iter().find(|setting| setting["setting"] == name).unwrap();
     let open_files = setting("RLIMIT_NOFILE");
-    assert_eq!((&open_files["connections"], &open_files["enough"]), (&19_680.into(), &false.into()));
+    assert_eq!((&open_files["connections"], &open_files["enough"]), (&59_565.into(), &false.into()));
     let command = open_files["commands"][0].as_str().unwrap();
-    assert_eq!(command, "ulimit -n 50320  # as root; in a service's unit: LimitNOFILE=50320");
+    assert_eq!(command, "ulimit -n 30145  # as root; in a service's unit: LimitNOFILE=30145");
     assert_eq!(setting("fs.nr_open")["enough"], true);
     assert_eq!(setting("fs.file-max")["connections"], Value::Null);
     assert_eq!(setting("net.ipv4.tcp_mem")["value"], Value::Null);
@@ -189,6 +192,26 @@ fn what_the_readme_sets_holds_what_it_says() {
     }
     let known = told["settings"].as_array().unwrap().iter().filter(|setting| !setting["value"].is_null());
     assert!(known.count() >= 11 && told["holds"].as_u64() < Some(1_010_000), "{told}");
+    let one = machine.json(&["--connections", "1000000", "--cores", "0"]);
+    assert_eq!((&one["reactors"], &one["enough"]), (&1.into(), &true.into()), "{one}");
+}
+
+/// The server counts what is open, doctor what will be: they differ by what the server inherits.
+#[test]
+fn the_server_has_room_for_what_it_says() {
+    let limits = "Max open files  1000  1000  files\n";
+    let status = "Cpus_allowed_list: 0\n";
+    let machine = Machine::new("server", &[("proc/self/limits", limits), ("proc/self/status", status)]);
+    for reactors in [1, 3, 20] {
+        let flags = ["--cores", "0", "--reactors-per-core", &reactors.to_string()];
+        let server = Server::start_with_files(1_000, &flags);
+        let ready = server.stderr_with("ready");
+        let (_, number) = ready.split_once("connections=").expect("it says how many");
+        let number: String = number.chars().take_while(char::is_ascii_digit).collect();
+        let room: u64 = number.parse().expect("a number");
+        let told = machine.json(&flags)["holds"].as_u64().expect("a number");
+        assert!(room.abs_diff(told) <= 16 * reactors, "{reactors} reactors: {room}, but doctor says {told}");
+    }
 }
 
 #[test]

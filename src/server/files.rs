@@ -3,11 +3,15 @@
 use crate::engine::reactor::RESERVE;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+/// In every table: 3 streams, 2 of signals, 1 while they are counted, and 2 that may be inherited.
+const FIRST: u64 = 8;
+/// In every table, for each of all reactors: its waker, and both ends of its desk.
+const SHARED: u64 = 3;
 /// Descriptors kept back in a table: for logs, configuration and the runtime.
 const OTHERS: u64 = 64;
 /// Connections of one reactor, whatever the limit.
 pub const ROOM_MAX: usize = 1 << 23;
-/// And for each reactor: listeners, epoll, and connections that are taken only to be refused.
+/// And for each reactor in it: listeners, epoll, and connections that are taken only to be refused.
 const EACH: u64 = 16 + RESERVE as u64;
 
 /// Raises the limit on open files to the hard one and returns it; `u64::MAX` is no limit.
@@ -18,10 +22,10 @@ pub fn raise_limit() -> u64 {
     got.unwrap_or(u64::MAX)
 }
 
-/// Files that every table holds when each of `reactors` reactors has one: streams, signals, each one's waker and
-/// desk, and what is kept back.
+/// Files of a table that are no connections, when each of `reactors` reactors has one: what is open in it before
+/// they start, and what [`room`] keeps back.
 pub fn kept(reactors: u64) -> u64 {
-    8 + 3 * reactors + OTHERS + EACH
+    FIRST + SHARED * reactors + OTHERS + EACH
 }
 
 /// How many connections each of `reactors` reactors has room for, in one file table of at most `limit` files of

@@ -18,13 +18,14 @@ pub fn rows(machine: &Machine, wish: &Wish) -> Vec<Row> {
     ]
 }
 
-/// Connections that a limit on the open files of a table allows: each reactor has one of its own.
+/// Connections that a limit on the open files of a table allows: each reactor has one of its own. None, where
+/// what reactors share takes it all: the server may not start.
 fn capacity(limit: u64, wish: &Wish) -> u64 {
     let reactors = wish.reactors();
-    reactors.saturating_mul(limit.saturating_sub(files::kept(reactors)).clamp(1, files::ROOM_MAX as u64))
+    reactors.saturating_mul(limit.saturating_sub(files::kept(reactors)).min(files::ROOM_MAX as u64))
 }
 
-/// The limit that a table needs for so many connections.
+/// The limit that each table needs for so many connections of the server.
 fn limit_for(connections: u64, wish: &Wish) -> u64 {
     connections.div_ceil(wish.reactors()) + files::kept(wish.reactors())
 }

@@ -5,8 +5,8 @@ use crate::cli::doctor::machine::Cgroup;
 fn machine() -> Machine {
     Machine {
         cores: Some(vec![0, 1]),
-        open_files: Some((1_024, 20_000)),
-        nr_open: Some(30_000),
+        open_files: Some((1_024, 10_000)),
+        nr_open: Some(15_000),
         file_max: Some(40_000),
         files_used: Some(1_000),
         epoll_watches: Some(50_000),
@@ -43,10 +43,10 @@ fn row(machine: &Machine, wish: Wish, setting: &str) -> Row {
 #[test]
 fn each_setting_stops_where_it_must_and_names_its_command() {
     for (setting, at, commands) in [
-        ("RLIMIT_NOFILE", 19_744, &["sysctl -w fs.nr_open=100256", "ulimit -n 100256"][..]),
-        ("fs.nr_open", 29_744, &["sysctl -w fs.nr_open=100256"]),
-        ("fs.file-max", 38_744, &["sysctl -w fs.file-max=101256"]),
-        ("fs.epoll.max_user_watches", 49_744, &["sysctl -w fs.epoll.max_user_watches=100256"]),
+        ("RLIMIT_NOFILE", 19_716, &["sysctl -w fs.nr_open=50142", "ulimit -n 50142"][..]),
+        ("fs.nr_open", 29_716, &["sysctl -w fs.nr_open=50142"]),
+        ("fs.file-max", 38_858, &["sysctl -w fs.file-max=101142"]),
+        ("fs.epoll.max_user_watches", 49_858, &["sysctl -w fs.epoll.max_user_watches=100142"]),
         ("net.netfilter.nf_conntrack_max", 59_990, &["sysctl -w net.netfilter.nf_conntrack_max=100010"]),
         ("net.core.somaxconn", 8_192, &["sysctl -w net.core.somaxconn=65535"]),
         ("net.ipv4.tcp_mem", 48_000, &["sysctl -w net.ipv4.tcp_mem=\"50000 66666 100000\""]),
@@ -106,11 +106,12 @@ fn obey(machine: &mut Machine, command: &str) {
 
 #[test]
 fn a_machine_set_as_it_is_told_is_enough_and_by_one_no_more() {
-    for connections in [1, 19_745, 60_000, 99_999, 200_000] {
-        for (reactors_per_core, own_tables) in [(1, false), (1, true), (7, true)] {
-            let wish = Wish { connections: Some(connections), reactors_per_core, own_tables, ..wish(None) };
+    for connections in [1, 19_717, 60_000, 99_999, 200_000] {
+        for reactors_per_core in [1, 7] {
+            let wish = Wish { connections: Some(connections), reactors_per_core, ..wish(None) };
             let mut machine = machine();
-            for row in Findings::of(&machine.clone(), wish).rows {
+            let before = Findings::of(&machine, wish);
+            for row in &before.rows {
                 row.commands.iter().for_each(|command| obey(&mut machine, command));
             }
             let findings = Findings::of(&machine, wish);
@@ -118,8 +119,14 @@ fn a_machine_set_as_it_is_told_is_enough_and_by_one_no_more() {
             for row in findings.rows.iter().filter(|row| row.setting.starts_with("net.ipv4.tcp_")) {
                 assert!(row.at.is_none_or(|at| at >= connections), "{connections}: {row:?}");
             }
-            if connections > 20_000 && !own_tables {
-                assert_eq!(findings.first(), Some((connections, "RLIMIT_NOFILE")));
+            // Every table has the same limit: room for up to a connection more in each.
+            let is_set = |row: &Row| row.setting == "RLIMIT_NOFILE" && !row.commands.is_empty();
+            if before.rows.iter().any(is_set) {
+                let at = connections.next_multiple_of(wish.reactors());
+                assert_eq!(row(&machine, wish, "RLIMIT_NOFILE").at, Some(at));
+            }
+            if connections > 50_000 {
+                assert_eq!(findings.first().map(|(at, _)| at), Some(connections));
             }
         }
     }
@@ -128,16 +135,36 @@ fn a_machine_set_as_it_is_told_is_enough_and_by_one_no_more() {
 #[test]
 fn tables_of_their_own_bound_reactors() {
     for (reactors_per_core, connections, at, says) in [
-        (1, 19_808, 39_616, "for each of 2 reactors"),
-        (1, 500_000, 39_616, "--reactors-per-core 13 is enough"),
-        (13, 500_000, 515_008, "for each of 26 reactors"),
-        (12, 500_000, 475_392, "--reactors-per-core 13 is enough"),
+        (1, 19_716, 19_716, "for each of 2 reactors"),
+        (1, 500_000, 19_716, "--reactors-per-core 26 is enough"),
+        (26, 500_000, 504_816, "for each of 52 reactors"),
+        (25, 500_000, 485_700, "--reactors-per-core 26 is enough"),
     ] {
         let wish = Wish { connections: Some(connections), cores: 2, reactors_per_core };
         let row = row(&machine(), wish, "RLIMIT_NOFILE");
         assert_eq!((row.at, row.commands.is_empty()), (Some(at), at >= connections));
         assert!(row.note.contains(says), "{}", row.note);
         assert_eq!(row.note.contains("is enough"), at < connections);
+    }
+}
+
+/// Each reactor takes three files of every table: beyond some number more of them have room for less.
+#[test]
+fn more_reactors_are_named_only_where_they_are_enough() {
+    for (reactors_per_core, limit, connections, at, enough) in [
+        (1, 1_024, 65_712, 1_764, Some(74)),
+        (1, 1_024, 65_713, 1_764, None),
+        (100, 1_024, 65_712, 57_600, None),
+        (1, 200, 340, 116, Some(5)),
+        (1, 200, 1_000, 116, None),
+        (11, 200, 1_000, 0, None),
+    ] {
+        let machine = Machine { open_files: Some((limit, limit)), ..machine() };
+        let wish = Wish { connections: Some(connections), cores: 2, reactors_per_core };
+        let row = row(&machine, wish, "RLIMIT_NOFILE");
+        let note = format!("for each of {} reactors", 2 * reactors_per_core)
+            + &enough.map_or(String::new(), |n| format!("; --reactors-per-core {n} is enough, too"));
+        assert_eq!((row.at, row.note), (Some(at), note), "{connections} with {limit}");
     }
 }
 
@@ -236,10 +263,10 @@ fn tracking_counts_unless_nothing_is_tracked() {
 
 #[test]
 fn a_moment_decides_nothing_and_the_lowest_stands_first() {
-    let findings = Findings::of(&machine(), wish(Some(19_744)));
-    assert_eq!(findings.first(), Some((19_744, "RLIMIT_NOFILE")));
+    let findings = Findings::of(&machine(), wish(Some(19_716)));
+    assert_eq!(findings.first(), Some((19_716, "RLIMIT_NOFILE")));
     assert!(findings.is_enough(), "somaxconn is below");
-    assert!(!Findings::of(&machine(), wish(Some(19_745))).is_enough());
+    assert!(!Findings::of(&machine(), wish(Some(19_717))).is_enough());
     for bounds in [Bounds::Connections, Bounds::Moment] {
         let numbers: Vec<_> = findings.that_bound(bounds).map(|row| row.at.unwrap_or(u64::MAX)).collect();
         assert!(numbers.len() > 4 && numbers.is_sorted(), "{numbers:?}");
