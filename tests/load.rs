@@ -128,7 +128,10 @@ fn idle_connections_are_held_and_the_server_is_measured() {
 fn some_of_the_connections_log_in_and_pings_are_counted_by_the_tenth_of_a_second() {
     let server = Server::start(&["--heartbeat", "100"]);
     let report = server.load(&["--idle", "--members", "20", "--for", "1.6"]);
-    assert_eq!((number(&report, "/connections/connected"), number(&report, "/connections/members")), (50, 20));
+    assert_eq!(
+        (number(&report, "/connections/connected"), number(&report, "/connections/members")),
+        (50, 20)
+    );
     let beats = &report["connections"]["pings_per_100_ms"];
     // Whoever was silent for a heartbeat is asked: about every other of its looks.
     assert!(beats["windows"].as_u64().is_some_and(|windows| windows >= 10), "{report}");

@@ -49,8 +49,10 @@ pub const ALIVE: u8 = 1;
 pub const PINGED: u8 = 2;
 /// The last look came late.
 pub const LATE: u8 = 4;
-/// Refuse the upgrade: this address has its share.
+/// While it is upgrading: refuse it, this address has its share.
 pub const REFUSE_ADDRESS: u8 = 8;
+/// While it is open, the same bit: nobody has looked at it yet.
+pub const FRESH: u8 = 8;
 /// It waits in the list of held connections, and nothing is read from it.
 pub const HELD: u8 = 16;
 /// The peer has sent its end.

@@ -5,7 +5,7 @@ use crate::engine::{
     app::{App, ready},
     error::{Close, Refusal},
     io::Token,
-    slots::{ALIVE, LATE, PINGED, State},
+    slots::{ALIVE, FRESH, LATE, PINGED, State},
     wire::Opcode,
 };
 
@@ -60,6 +60,14 @@ impl<S, C: Default> Core<S, C> {
         let Some(slot) = self.slots.get(token) else { return };
         let was_late = slot.flags & LATE != 0;
         slot.flags = if is_late { slot.flags | LATE } else { slot.flags & !LATE };
+        if slot.flags & FRESH != 0 {
+            slot.flags &= !FRESH;
+            // A silent connection is pinged at every other look. Had all of a storm their turn at the second,
+            // their pings would come in every other heartbeat.
+            if mix(token.number(), self.seed) >> 63 != 0 {
+                slot.flags &= !ALIVE;
+            }
+        }
         if slot.flags & ALIVE != 0 {
             slot.flags &= !(ALIVE | PINGED);
         } else if slot.flags & PINGED != 0 {
@@ -100,10 +108,14 @@ impl<S, C: Default> Core<S, C> {
 
     /// The connection's own place in the heartbeat, the same for its whole life.
     fn phase_ms(&self, token: Token) -> u64 {
-        // The finaliser of SplitMix64: neighbours end up far apart.
-        let mut x = token.number().wrapping_add(self.seed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (x ^ (x >> 31)) % self.settings.heartbeat_ms
+        mix(token.number(), self.seed) % self.settings.heartbeat_ms
     }
+}
+
+/// The finaliser of SplitMix64: neighbours end up far apart.
+fn mix(number: u64, seed: u64) -> u64 {
+    let mut x = number.wrapping_add(seed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    x ^ (x >> 31)
 }

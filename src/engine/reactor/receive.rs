@@ -7,7 +7,7 @@ use crate::engine::{
     io::Token,
     limits::Limits,
     outbox::Outbox,
-    slots::{ALIVE, HELD, NO_TAIL, PINGED, REFUSE_ADDRESS, SEATED, State},
+    slots::{ALIVE, FRESH, HELD, NO_TAIL, PINGED, REFUSE_ADDRESS, SEATED, State},
     wire::{Opcode, Reader, Received, upgrade},
 };
 
@@ -215,7 +215,7 @@ impl<S, C: Default> Core<S, C> {
         };
         slot.conn = conn;
         slot.state = State::Open;
-        slot.flags |= ALIVE;
+        slot.flags |= ALIVE | FRESH;
         let queue = ready(&mut slot.queue, &mut self.outbox, &mut self.dirty, index);
         self.outbox.push_raw(queue, |response| upgrade::accept(response, request.key, subprotocol));
         let look_ms = self.next_look_ms(token);
