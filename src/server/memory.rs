@@ -1,5 +1,14 @@
 //! Memory that a storm needed goes back to the kernel; and it comes in pages, not in huge pages.
 
+use std::{
+    io,
+    sync::mpsc::{Sender, channel},
+    thread::Builder,
+    time::{Duration, Instant},
+};
+
+/// From one time that memory is given back to the next.
+const REST: Duration = Duration::from_secs(1);
 /// Connections, or bytes held for them, that have gone at least before memory is given back.
 const CONNECTIONS: u64 = 256;
 const BYTES: u64 = 16 << 20;
@@ -11,17 +20,40 @@ pub fn refuse_huge_pages() {
     let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
+/// A thread that gives memory back when somebody sends to it: a walk over all heaps that no reactor has to wait
+/// for, and that does not come more often than once a second. It ends with the last sender.
+///
+/// # Errors
+/// There is no thread to be had.
+pub fn keeper() -> io::Result<Sender<()>> {
+    let (tell, told) = channel();
+    Builder::new().name("mida-memory".to_owned()).spawn(move || {
+        while told.recv().is_ok() {
+            give_back();
+            let rests_until = Instant::now() + REST;
+            let mut again = false;
+            while let Ok(()) = told.recv_timeout(rests_until.saturating_duration_since(Instant::now())) {
+                again = true;
+            }
+            if again {
+                give_back();
+            }
+        }
+    })?;
+    Ok(tell)
+}
+
 /// Gives every free page of every thread's heap back to the kernel.
 #[cfg(target_env = "gnu")]
 #[allow(unsafe_code)]
-pub fn give_back() {
+fn give_back() {
     // SAFETY: it takes no pointer, locks what it works on, and leaves what is in use alone.
     unsafe { libc::malloc_trim(0) };
 }
 
 /// The allocator of this platform has its own way.
 #[cfg(not(target_env = "gnu"))]
-pub fn give_back() {}
+fn give_back() {}
 
 /// Tells when so much has gone that it pays to give memory back: a walk over the free memory of all threads.
 #[derive(Debug, Default)]

@@ -117,6 +117,7 @@ where
     let wakers = wakers.map_err(StartError::Backend)?;
     let taken = file_table::open_files().map_err(StartError::Backend)?.count;
 
+    let keeper = memory::keeper().map_err(StartError::Backend)?;
     let (tell, told) = channel();
     let (give, given) = channel();
     let mut go = Vec::new();
@@ -127,6 +128,7 @@ where
         let app = app(number, &addresses);
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), number);
         let (gate, balance, desks) = (gate.clone(), balance.clone(), desks.clone());
+        let keeper = keeper.clone();
         let (tell, give) = (tell.clone(), give.clone());
         let (settings, set): (Sender<Settings>, Receiver<Settings>) = channel();
         go.push(settings);
@@ -144,7 +146,7 @@ where
             reactor.join(balance, number);
             let _ = give.send((number, reactor.inbox()));
             drop(give);
-            run(reactor, clock);
+            run(reactor, clock, &keeper);
         });
         threads.push(thread.map_err(|error| StartError::Core { core, error })?);
     }
@@ -178,7 +180,7 @@ fn prepare(
 }
 
 /// A reactor's life: until it is drained.
-fn run<A: App>(mut reactor: Reactor<Epoll, A>, clock: Instant) {
+fn run<A: App>(mut reactor: Reactor<Epoll, A>, clock: Instant, keeper: &Sender<()>) {
     let now_ms = || clock.elapsed().as_millis() as u64;
     let mut tide = memory::Tide::default();
     while !reactor.is_drained() {
@@ -189,7 +191,7 @@ fn run<A: App>(mut reactor: Reactor<Epoll, A>, clock: Instant) {
         reactor.turn(now_ms());
         let held = reactor.holdings();
         if tide.is_out(reactor.connections(), held.queue_bytes + held.tail_bytes) {
-            memory::give_back();
+            let _ = keeper.send(());
         }
     }
 }
