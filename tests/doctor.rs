@@ -169,7 +169,7 @@ fn what_the_readme_sets_holds_what_it_says() {
     let block = sizing.split_once("```ini\n").and_then(|(_, block)| block.split_once("```")).unwrap().0;
     let limit = sizing.split_once("`LimitNOFILE=").and_then(|(_, limit)| limit.split_once('`')).unwrap().0;
     let limits = format!("Max open files  1024  {limit}  files\n");
-    let memory = format!("MemAvailable: {} kB\n", (1_000_000 * 4_080 + (80_u64 << 20)) / 1_024);
+    let memory = format!("MemAvailable: {} kB\n", (1_000_000 * 4_110 + (80_u64 << 20)) / 1_024);
     let mut files = vec![
         ("proc/self/status".to_owned(), "Cpus_allowed_list: 0-63"),
         ("proc/self/limits".to_owned(), &limits),

@@ -7,9 +7,9 @@ use super::{
 };
 
 /// A connection's slot in the server.
-const ANONYMOUS_BYTES: u64 = 64;
+const ANONYMOUS_BYTES: u64 = 90;
 /// The slot, and what a key adds: its identity and its sealing epoch.
-const MEMBER_BYTES: u64 = 224;
+const MEMBER_BYTES: u64 = 254;
 /// In the kernel: a TCP socket with its file, and its place in epoll.
 const KERNEL_BYTES: u64 = 3_640 + 216;
 /// What huge pages round up, a connection.

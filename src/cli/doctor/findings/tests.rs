@@ -173,10 +173,10 @@ fn memory_holds_what_a_connection_and_the_kernel_take() {
     let fixed = 10 << 20;
     let with = |machine: Machine| row(&machine, wish(Some(300_000)), "memory (MemAvailable)");
     let idle = with(machine());
-    assert_eq!(idle.at, Some(((1 << 30) - fixed) / 4_080));
-    assert!(idle.commands.is_empty() && idle.note == "300000 need 1.1 GiB", "{}", idle.note);
+    assert_eq!(idle.at, Some(((1 << 30) - fixed) / 4_110));
+    assert!(idle.commands.is_empty() && idle.note == "300000 need 1.2 GiB", "{}", idle.note);
     let huge = with(Machine { huge_pages: Some("always".to_owned()), ..machine() });
-    assert_eq!(huge.at, Some(((1 << 30) - fixed) / 4_230));
+    assert_eq!(huge.at, Some(((1 << 30) - fixed) / 4_260));
     assert_eq!(with(Machine { available_bytes: Some(1), ..machine() }).at, Some(0));
 
     let group = |max_bytes| {
@@ -184,8 +184,8 @@ fn memory_holds_what_a_connection_and_the_kernel_take() {
     };
     let bounded = Machine { cgroup: group(1 << 28), ..machine() };
     let bounded = row(&bounded, wish(Some(300_000)), "cgroup memory.max");
-    assert_eq!(bounded.at, Some(((1 << 28) - (1 << 20) - fixed) / 4_080));
-    let bytes = (1 << 20) + fixed + 300_000 * 4_080;
+    assert_eq!(bounded.at, Some(((1 << 28) - (1 << 20) - fixed) / 4_110));
+    let bytes = (1 << 20) + fixed + 300_000 * 4_110;
     assert!(bounded.commands[0].starts_with(&format!("echo {bytes} > '/sys/fs/cgroup/a b/memory.max'")));
     let free =
         row(&Machine { cgroup: group(u64::MAX), ..machine() }, wish(Some(300_000)), "cgroup memory.max");
@@ -193,7 +193,7 @@ fn memory_holds_what_a_connection_and_the_kernel_take() {
 
     let strict = Machine { overcommit: Some(2), ..machine() };
     let strict = row(&strict, wish(Some(300_000)), "vm.overcommit_memory");
-    assert_eq!((strict.at, strict.bounds), (Some(((1 << 25) - fixed) / 224), Bounds::Connections));
+    assert_eq!((strict.at, strict.bounds), (Some(((1 << 25) - fixed) / 254), Bounds::Connections));
     assert_eq!(strict.commands, ["sysctl -w vm.overcommit_memory=0"]);
     assert_eq!(row(&machine(), wish(Some(300_000)), "vm.overcommit_memory").bounds, Bounds::Nothing);
 }

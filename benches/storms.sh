@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# What storms do to everybody else: see "Storms" in README.md. Exits 1 if a figure is over its bound.
+#
+#   benches/storms.sh [logins | cut]...
+#
+# logins: 1,000 connections ask at a fixed rate, first alone and then while 50,000 others log in. cut: 50,000
+# connections end at once, while new clients come and go one after another.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+cargo build --release --quiet
+mida=target/release/mida
+work=$(mktemp -d)
+server= crowd=
+trap 'for one in $server $crowd; do kill "$one" 2>/dev/null || true; done; rm -rf "$work"' EXIT
+failed=0
+# Two processors at least: the server on the first, everybody else on the second.
+IFS=, read -ra cores < <(taskset -cp $$ | sed 's/.*: //; s/-/,/')
+server_core=${cores[0]} others_core=${cores[1]-${cores[0]}}
+
+# start FLAGS...: a server that limits no rates.
+start() {
+    mkfifo "$work/out"
+    "$mida" --cores "$server_core" --listen 127.0.0.1:0 "$@" --limit anonymous_messages_per_minute=0 \
+        --limit member_messages_per_minute=0 >"$work/out" 2>"$work/log" &
+    server=$!
+    read -r _ _ url <"$work/out"
+    rm "$work/out"
+}
+
+stop() {
+    kill "$server"
+    wait "$server" || true
+    server=
+}
+
+# value FILE PATH: a number of a report.
+value() { python3 -c 'import json, sys; v = json.load(open(sys.argv[1]))
+for name in sys.argv[2].split("."): v = v[name]
+print(v)' "$1" "$2"; }
+
+# figure NAME VALUE UNIT BOUND
+figure() {
+    local says=ok
+    awk -v v="$2" -v b="$4" 'BEGIN { exit !(v > b) }' && says="OVER" && failed=1
+    printf '%-52s %12.2f %s  at most %.2f  %s\n' "$1" "$2" "$3" "$4" "$says"
+}
+
+# The best priority that this user may have.
+first() { nice -n -10 true 2>/dev/null && echo "nice -n -10" || true; }
+
+# echoes FILE SECONDS
+echoes() {
+    $(first) taskset -c "$others_core" "$mida" load "$url" --echo --auth --connections 1000 --rate 5000 --for "$2" \
+        --json >"$1"
+}
+
+logins() {
+    local seconds=20
+    start
+    echoes "$work/quiet" "$seconds"
+    stop
+    start
+    echoes "$work/storm" "$seconds" &
+    local asking=$!
+    # By then those who ask are connected.
+    sleep 2
+    nice -n 19 taskset -c "$others_core" "$mida" load "$url" --storm --auth --connections 128 --for "$((seconds - 2))" \
+        --json >"$work/logins" || true
+    wait "$asking"
+    stop
+    echo "logins       $(value "$work/logins" storm.connections) in $((seconds - 2)) s, failed $(value "$work/logins" connections.failed)"
+    echo "echoes       p99 alone $(value "$work/quiet" echo.latency_us.p99) µs, in the storm $(value "$work/storm" echo.latency_us.p99) µs"
+    echo "server       $(grep -o 'turns=.*' "$work/log" || echo 'tells nothing of its turns')"
+    local more
+    more=$(awk -v a="$(value "$work/storm" echo.latency_us.p99)" -v b="$(value "$work/quiet" echo.latency_us.p99)" \
+        'BEGIN { print (a - b) / 1000 }')
+    figure "logins: how many, 50,000 over it" "$(awk -v n="$(value "$work/logins" storm.connections)" 'BEGIN { print 50000 / n }')" "" 1
+    figure "echoes: p99 in the storm over p99 alone" "$more" ms 1
+    local turn_us
+    turn_us=$(sed -n 's/.*p999_us=\([0-9.]*\).*/\1/p' "$work/log" | tail -n 1)
+    figure "turns: p99.9" "$(awk -v t="${turn_us:-1e9}" 'BEGIN { print t / 1000 }')" ms 2
+}
+
+cut() {
+    start --reactors-per-core 3
+    taskset -c "$others_core" "$mida" load "$url" --idle --connections 50000 --for 600 --progress >/dev/null \
+        2>"$work/progress" &
+    crowd=$!
+    until grep -q '50000 of 50000 open' "$work/progress"; do sleep 0.2; done
+    # One after another, from before the cut until after all are gone.
+    $(first) taskset -c "$others_core" "$mida" load "$url" --storm --connections 1 --for 8 --json >"$work/served" &
+    local asking=$!
+    sleep 2
+    kill -9 "$crowd"
+    crowd=
+    wait "$asking"
+    stop
+    echo "new clients  $(value "$work/served" storm.connections) came and went, failed $(value "$work/served" connections.failed)"
+    figure "50,000 cut at once: the slowest new client" \
+        "$(awk -v t="$(value "$work/served" connections.ready_us.max)" 'BEGIN { print t / 1000 }')" ms 100
+    figure "new clients that failed" "$(value "$work/served" connections.failed)" "" 0
+}
+
+[ $# -gt 0 ] || set -- logins cut
+for storm; do "$storm"; done
+exit "$failed"
