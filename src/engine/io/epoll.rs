@@ -23,7 +23,8 @@ use std::{
 
 /// Bytes that one receive may bring.
 const RECEIVE_BYTES: usize = 64 * 1_024;
-const EVENTS: usize = 1_024;
+/// Events of one turn: so many disconnects take some milliseconds.
+const EVENTS: usize = 256;
 /// Connections accepted in one turn.
 const ACCEPTS: usize = 64;
 const WAKER: mio::Token = mio::Token(usize::MAX);
@@ -44,6 +45,9 @@ pub struct Epoll {
     /// Connections to read from, each once a turn.
     readable: VecDeque<Readable>,
     reads_left: usize,
+    /// The last wait brought as many events as it could. Others queue up behind them, each kind alike: what may
+    /// not wait for thousands of them, new connections above all, is looked at without an event.
+    crowded: bool,
     writable: Vec<Token>,
     /// What the kernel had no room for.
     parked: HashMap<Token, Gather>,
@@ -134,6 +138,7 @@ impl Epoll {
             buffer: vec![0; RECEIVE_BYTES].into_boxed_slice(),
             readable: VecDeque::new(),
             reads_left: 0,
+            crowded: false,
             writable: Vec::new(),
             parked: HashMap::new(),
             outgoing: desks.iter().map(|_| Vec::new()).collect(),
@@ -261,6 +266,11 @@ impl Io for Epoll {
                 listener.ready = true;
             }
         }
+        self.crowded = self.events.iter().count() == EVENTS;
+        if self.crowded {
+            self.listeners.iter_mut().for_each(|listener| listener.ready = true);
+            self.desk_ready = self.desk.is_some();
+        }
         self.reads_left = self.readable.len();
         self.accepts_left = ACCEPTS;
         Ok(())
@@ -310,7 +320,11 @@ impl Io for Epoll {
     }
 
     fn open(&mut self, token: Token, socket: &mut TcpStream) -> io::Result<()> {
-        self.poll.registry().register(socket, mio_token(token), Interest::READABLE)
+        self.poll.registry().register(socket, mio_token(token), Interest::READABLE)?;
+        if self.crowded {
+            self.readable.push_back(Readable { token, to_end: false });
+        }
+        Ok(())
     }
 
     #[inline]
