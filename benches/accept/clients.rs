@@ -15,10 +15,8 @@ use std::{
 /// Prints the server's answer to an upgrade in hex; then does what each line of standard input says, and
 /// prints `done`.
 pub fn run(address: &str, sockets: usize, in_flight: usize) {
-    // The first of the hosts that the server tries a solution with: each it tries costs a verification.
-    let host = format!("localhost:{}", address.rsplit(':').next().expect("a port"));
     let request = format!(
-        "GET / HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        "GET / HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     )
     .into_bytes();
@@ -38,7 +36,7 @@ pub fn run(address: &str, sockets: usize, in_flight: usize) {
     for line in std::io::stdin().lines().map_while(Result::ok) {
         match line.as_str() {
             "open" => clients.open(sockets, &request, &answer),
-            "log in" => clients.log_in(&host, &mut rng),
+            "log in" => clients.log_in(address, &mut rng),
             "close" => clients.open.drain(..).for_each(reset),
             _ => panic!("not told like this: {line}"),
         }

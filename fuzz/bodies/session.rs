@@ -38,7 +38,7 @@ pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let mut server = Server::new(config(&mut input));
     for _ in 0..3 {
-        let client = server.connect(input.pick(&[None, Some(HOSTS[2]), Some(HOSTS[1])]));
+        let client = server.connect(input.pick(&[HOSTS[0], HOSTS[2], HOSTS[1]]));
         server.clients.push(client);
     }
     for _ in 0..STEPS_MAX {
@@ -130,14 +130,13 @@ impl Server {
         }
     }
 
-    fn connect(&mut self, strange: Option<&'static str>) -> Client {
+    fn connect(&mut self, dialled: &'static str) -> Client {
         self.connections += 1;
-        // As the application has it: a host of ours is not strange.
-        let strange = strange.filter(|host| !hosts(&self.config).contains(host));
+        let strange = Some(dialled).filter(|host| !hosts(&self.config).contains(host));
         let mut session = Session::new(&self.config, self.now_ms);
         let mut heard = Heard::new(self.connections);
         let model = Model::new(strange);
-        self.sessions.opened(&mut session, &self.config, strange.map(Into::into), &mut heard);
+        self.sessions.opened(&mut session, &self.config, dialled, &mut heard);
         heard.expect(&["rules"]);
         assert_eq!(session.batching(), self.config.batching);
         Client { session, heard, model }
@@ -193,7 +192,7 @@ impl Server {
             15 => {
                 let client = self.clients.remove(self.at);
                 self.disconnect(client);
-                let client = self.connect(input.pick(&[None, Some(HOSTS[2]), Some(HOSTS[3])]));
+                let client = self.connect(input.pick(&[HOSTS[0], HOSTS[2], HOSTS[3]]));
                 self.clients.insert(self.at, client);
             }
             16 => self.clients[self.at].heard.logins_wait_ms = input.pick(&[0, 250]),

@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod crypto;
+mod hosts;
 pub mod members;
 pub mod protocol;
 pub mod relay;
@@ -11,6 +12,7 @@ pub mod session;
 use self::{
     config::Config,
     crypto::rng::Rng,
+    hosts::OwnHosts,
     protocol::decode::Decoder,
     relay::{Command, Online},
     session::{Answers, Session, Sessions},
@@ -21,7 +23,7 @@ use crate::engine::{
     outbox::{Form, Gather, Run},
     wire::{Kind, Opcode, upgrade::Request},
 };
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 /// The subprotocol that Mida clients offer.
 pub const SUBPROTOCOL: &str = "mida";
@@ -38,6 +40,7 @@ pub struct Mida {
     config: Arc<Config>,
     decoder: Decoder,
     sessions: Sessions,
+    own_hosts: OwnHosts,
     /// Host header of the upgrade that is being answered.
     dialled: String,
 }
@@ -47,6 +50,7 @@ impl Mida {
         Self {
             decoder: Decoder::new(&config.limits),
             sessions: Sessions::new(rng, online),
+            own_hosts: OwnHosts::default(),
             config,
             dialled: String::new(),
         }
@@ -84,10 +88,8 @@ impl App for Mida {
 
     fn opened(&mut self, link: &mut Link<'_, Session>) {
         let mut session = *link.conn;
-        let mut out = Sealer(link);
-        let known = out.with_hosts(&self.config, |hosts| hosts.contains(&&*self.dialled));
-        let strange = (!known).then(|| self.dialled.as_str().into());
-        self.sessions.opened(&mut session, &self.config, strange, &mut out);
+        let mut out = Sealer { link, own_hosts: &mut self.own_hosts };
+        self.sessions.opened(&mut session, &self.config, &self.dialled, &mut out);
         *link.conn = session;
     }
 
@@ -101,7 +103,7 @@ impl App for Mida {
             return link.close(Close::BinaryRefused);
         }
         let mut session = *link.conn;
-        let mut out = Sealer(link);
+        let mut out = Sealer { link, own_hosts: &mut self.own_hosts };
         match self.decoder.decode(payload, &self.config.limits, session.batching()) {
             Ok(messages) => {
                 for message in messages {
@@ -123,7 +125,8 @@ impl App for Mida {
 
     fn timer(&mut self, link: &mut Link<'_, Session>) {
         let mut session = *link.conn;
-        self.sessions.timer(&mut session, &mut Sealer(link));
+        let mut out = Sealer { link, own_hosts: &mut self.own_hosts };
+        self.sessions.timer(&mut session, &mut out);
         *link.conn = session;
     }
 
@@ -140,7 +143,8 @@ impl App for Mida {
             link.share(form(&session), metadata);
         }
         if reload.rules {
-            self.sessions.say_rules(&session, &self.config, &mut Sealer(link));
+            let mut out = Sealer { link, own_hosts: &mut self.own_hosts };
+            self.sessions.say_rules(&session, &self.config, &mut out);
         }
     }
 
@@ -172,51 +176,43 @@ fn form(session: &Session) -> Form {
 }
 
 /// A connection's queue, as a session speaks to it.
-struct Sealer<'a, 'b>(&'a mut Link<'b, Session>);
+struct Sealer<'a, 'b> {
+    link: &'a mut Link<'b, Session>,
+    own_hosts: &'a mut OwnHosts,
+}
 
 impl Answers for Sealer<'_, '_> {
     fn greet(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        self.0.encoded_frame(Opcode::Text, write);
+        self.link.encoded_frame(Opcode::Text, write);
     }
 
     fn say(&mut self, session: &Session, write: impl FnOnce(&mut Vec<u8>)) {
         match form(session) {
-            Form::Message(mark) => self.0.message(mark, write),
-            Form::Frame => self.0.encoded_frame(Opcode::Text, write),
+            Form::Message(mark) => self.link.message(mark, write),
+            Form::Frame => self.link.encoded_frame(Opcode::Text, write),
         }
     }
 
     fn close(&mut self, close: Close) {
-        self.0.close(close);
+        self.link.close(close);
     }
 
     fn is_closing(&self) -> bool {
-        self.0.is_closing()
+        self.link.is_closing()
     }
 
     fn count_login(&mut self) -> Result<(), u64> {
-        self.0.count_login()
+        self.link.count_login()
     }
 
-    fn with_hosts<R>(&self, config: &Config, with: impl FnOnce(&[&str]) -> R) -> R {
-        if !config.hosts.is_empty() {
-            let hosts: Vec<&str> = config.hosts.iter().map(String::as_str).collect();
-            return with(&hosts);
-        }
-        let Some(local) = self.0.local_addr() else { return with(&[]) };
-        let local = SocketAddr::new(local.ip().to_canonical(), local.port());
-        let (named, own) = (format!("localhost:{}", local.port()), local.to_string());
-        match local.port() {
-            // A URL leaves its default port out.
-            80 | 443 => {
-                let bare = own.rsplit_once(':').map_or("", |(host, _)| host);
-                with(&[&named, &own, "localhost", bare])
-            }
-            _ => with(&[&named, &own]),
+    fn hosts<'a>(&'a mut self, config: &'a Config) -> &'a [String] {
+        match &*config.hosts {
+            [] => self.own_hosts.of(self.link.local_addr()),
+            hosts => hosts,
         }
     }
 
     fn number(&self) -> u64 {
-        self.0.token.number()
+        self.link.token.number()
     }
 }

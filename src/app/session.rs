@@ -43,6 +43,7 @@ pub struct Session {
     member: u32,
     /// When [`Sessions::timer`] is due, in ticks; `u32::MAX`: never.
     due_ticks: u32,
+    /// Flags; above them, in [`HOST_SHIFT`], which of our hosts it dialled.
     flags: u8,
 }
 
@@ -52,12 +53,15 @@ const BATCHING: u8 = 1;
 const CHALLENGED: u8 = 2;
 /// Its key is proven.
 const PROVEN: u8 = 4;
-/// It dialled a host that this server does not answer to.
-const STRANGE_HOST: u8 = 8;
 /// It has strikes.
-const STRUCK: u8 = 16;
+const STRUCK: u8 = 8;
 /// Its key was taken as it is.
-const KEYED: u8 = 32;
+const KEYED: u8 = 16;
+/// The three bits from here on: the position of the dialled host among ours when the connection opened, a
+/// hint which to try first; or [`HOST_KEPT`].
+const HOST_SHIFT: u32 = 5;
+/// The dialled host is none of ours, or far behind: [`Sessions`] keeps its name.
+const HOST_KEPT: u8 = 7;
 
 const _: () = assert!(size_of::<Session>() == 20);
 // With a backend whose socket is four bytes, as in a release build.
@@ -97,6 +101,10 @@ impl Session {
 
     pub fn is_proven(&self) -> bool {
         self.flags & PROVEN != 0
+    }
+
+    fn host(&self) -> u8 {
+        self.flags >> HOST_SHIFT
     }
 
     pub fn due_ms(&self) -> u64 {
@@ -147,8 +155,8 @@ pub trait Answers {
     fn is_closing(&self) -> bool;
     /// Counts a login of the peer's address; over the rate, milliseconds to wait.
     fn count_login(&mut self) -> Result<(), u64>;
-    /// Calls `with` with the hosts that `mida-v1` may name on this connection.
-    fn with_hosts<R>(&self, config: &Config, with: impl FnOnce(&[&str]) -> R) -> R;
+    /// The hosts that `mida-v1` may name on this connection.
+    fn hosts<'a>(&'a mut self, config: &'a Config) -> &'a [String];
     /// Names the connection among those of its core.
     fn number(&self) -> u64;
 }
@@ -159,8 +167,8 @@ pub struct Sessions {
     logins: Chunks<Login, 8>,
     /// When each connection that has strikes got them.
     strikes: HashMap<u64, VecDeque<u64>>,
-    /// The Host header of connections that dialled a host which is not ours.
-    strange_hosts: HashMap<u64, Box<str>>,
+    /// The Host header of connections with [`HOST_KEPT`].
+    dialled: HashMap<u64, Box<str>>,
     rng: Rng,
     online: Online,
     /// What is left of this turn's public-key budget.
@@ -174,7 +182,7 @@ impl Sessions {
             members: Members::default(),
             logins: Chunks::new(),
             strikes: HashMap::new(),
-            strange_hosts: HashMap::new(),
+            dialled: HashMap::new(),
             rng,
             online,
             crypto_left_us: 0,
@@ -194,18 +202,16 @@ impl Sessions {
         session.is_challenged() && self.crypto_left_us == 0
     }
 
-    /// The connection is open: its rules. `host` is what it dialled, by its Host header.
-    pub fn opened(
-        &mut self,
-        session: &mut Session,
-        config: &Config,
-        host: Option<Box<str>>,
-        out: &mut impl Answers,
-    ) {
-        if let Some(host) = host {
-            session.flags |= STRANGE_HOST;
-            self.strange_hosts.insert(out.number(), host);
-        }
+    /// The connection is open: its rules. `dialled` is its Host header, in lowercase.
+    pub fn opened(&mut self, session: &mut Session, config: &Config, dialled: &str, out: &mut impl Answers) {
+        let host = match out.hosts(config).iter().position(|host| host == dialled) {
+            Some(at) if at < usize::from(HOST_KEPT) => at as u8,
+            _ => {
+                self.dialled.insert(out.number(), dialled.into());
+                HOST_KEPT
+            }
+        };
+        session.flags |= host << HOST_SHIFT;
         let rules = rules(session, config);
         out.greet(|text| encode::rules(text, &rules));
     }
@@ -292,10 +298,10 @@ impl Sessions {
                 self.strikes.shrink_to(2 * self.strikes.len());
             }
         }
-        if session.flags & STRANGE_HOST != 0 {
-            self.strange_hosts.remove(&number);
-            if is_oversized(self.strange_hosts.len(), self.strange_hosts.capacity()) {
-                self.strange_hosts.shrink_to(2 * self.strange_hosts.len());
+        if session.host() == HOST_KEPT {
+            self.dialled.remove(&number);
+            if is_oversized(self.dialled.len(), self.dialled.capacity()) {
+                self.dialled.shrink_to(2 * self.dialled.len());
             }
         }
         self.end_login(&session);
@@ -447,29 +453,30 @@ impl Sessions {
         session: &Session,
         config: &Config,
         solution: Option<&Solution<'_>>,
-        out: &impl Answers,
+        out: &mut impl Answers,
     ) -> Result<(), Reason> {
         let solution = solution.ok_or(Reason::BadSignature)?;
         let scheme = Scheme::from_name(solution.scheme).map_err(|_| Reason::BadScheme)?;
         if scheme == Scheme::Ecdsa && config.bound_only {
             return Err(Reason::BadScheme);
         }
-        let dialled = self.strange_hosts.get(&out.number()).map(|host| &**host);
         let member = session.member.checked_sub(1).and_then(|handle| self.members.get(handle));
         let login = member.and_then(|member| self.logins.get(member.noted()?));
         let (Some(Member { identity, .. }), Some(login)) = (member, login) else {
             return Err(Reason::BadSignature);
         };
         let signature = solution.solution.as_bytes();
-        let checked = out.with_hosts(config, |hosts| {
-            // At worst each host is tried, and the one that was dialled; the plain scheme has two digests.
-            let tries = if scheme == Scheme::Ecdsa { 2 } else { hosts.len() as u32 + 1 };
-            let hosts = hosts.iter().copied();
-            let checked = challenge::verify(scheme, identity, &login.challenge, signature, hosts, dialled);
-            (checked, if checked.is_ok() { 1 } else { tries })
-        });
-        self.crypto_left_us = self.crypto_left_us.saturating_sub(checked.1 * VERIFY_US);
-        checked.0.map_err(|refused| match refused {
+        let number = out.number();
+        let hosts = out.hosts(config);
+        let dialled = match session.host() {
+            HOST_KEPT => self.dialled.get(&number).map(|host| &**host),
+            at => hosts.get(usize::from(at)).map(String::as_str),
+        };
+        let accepted = hosts.iter().map(String::as_str);
+        let (result, tries) =
+            challenge::verify_counted(scheme, identity, &login.challenge, signature, accepted, dialled);
+        self.crypto_left_us = self.crypto_left_us.saturating_sub(tries.saturating_mul(VERIFY_US));
+        result.map_err(|refused| match refused {
             challenge::Refused::WrongHost => Reason::WrongHost,
             challenge::Refused::BadScheme => Reason::BadScheme,
             challenge::Refused::BadSignature => Reason::BadSignature,

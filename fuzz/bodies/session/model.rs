@@ -39,6 +39,7 @@ impl Signed {
 pub struct Heard {
     pub number: u64,
     pub logins_wait_ms: u64,
+    own_hosts: Vec<String>,
     said: Vec<Value>,
     /// Something sealed was said, and so everything since.
     sealed: bool,
@@ -75,8 +76,9 @@ impl Answers for Heard {
         if self.logins_wait_ms > 0 { Err(self.logins_wait_ms) } else { Ok(()) }
     }
 
-    fn with_hosts<R>(&self, config: &Config, with: impl FnOnce(&[&str]) -> R) -> R {
-        with(&super::hosts(config))
+    fn hosts<'a>(&'a mut self, config: &'a Config) -> &'a [String] {
+        self.own_hosts = super::hosts(config).into_iter().map(str::to_owned).collect();
+        &self.own_hosts
     }
 
     fn number(&self) -> u64 {
@@ -94,7 +96,15 @@ fn event(write: impl FnOnce(&mut Vec<u8>)) -> Value {
 
 impl Heard {
     pub fn new(number: u64) -> Self {
-        Self { number, logins_wait_ms: 0, said: Vec::new(), sealed: false, greeted: false, closed: None }
+        Self {
+            number,
+            logins_wait_ms: 0,
+            own_hosts: Vec::new(),
+            said: Vec::new(),
+            sealed: false,
+            greeted: false,
+            closed: None,
+        }
     }
 
     pub fn is_closed(&self) -> bool {

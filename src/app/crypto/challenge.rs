@@ -7,6 +7,7 @@ use super::key::{Identity, SecretKey};
 use super::rng::Rng;
 use secp256k1::{Keypair, Message, PublicKey, XOnlyPublicKey, ecdsa, schnorr};
 use sha2::{Digest, Sha256};
+use std::cell::Cell;
 
 /// 32 fresh bytes to sign: for one success on one connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,19 +51,41 @@ pub fn verify<'a, H>(
 where
     H: IntoIterator<Item = &'a str> + Clone,
 {
+    verify_counted(scheme, identity, challenge, solution, accepted, dialled).0
+}
+
+/// [`verify`], and how many verifications it took.
+pub fn verify_counted<'a, H>(
+    scheme: Scheme,
+    identity: &Identity,
+    challenge: &Challenge,
+    solution: &[u8],
+    accepted: H,
+    dialled: Option<&str>,
+) -> (Result<(), Refused>, u32)
+where
+    H: IntoIterator<Item = &'a str> + Clone,
+{
     let mut signature = [0; 64];
-    hex::decode(solution, &mut signature).map_err(|_| Refused::BadSignature)?;
+    if hex::decode(solution, &mut signature).is_err() {
+        return (Err(Refused::BadSignature), 0);
+    }
     let point = identity.point();
-    match scheme {
+    let tries = Cell::new(0);
+    let count = || tries.set(tries.get() + 1);
+    let result = match scheme {
         Scheme::MidaV1 => {
             let signature = schnorr::Signature::from_byte_array(signature);
             let key = XOnlyPublicKey::from(point);
-            let signs =
-                |host: &str| schnorr::verify(&signature, &digest(host, challenge, identity), &key).is_ok();
+            let signs = |host: &str| {
+                count();
+                schnorr::verify(&signature, &digest(host, challenge, identity), &key).is_ok()
+            };
             verify_mida_v1(signs, accepted, dialled)
         }
-        Scheme::Ecdsa => verify_ecdsa(&signature, challenge, &point),
-    }
+        Scheme::Ecdsa => verify_ecdsa(&signature, challenge, &point, count),
+    };
+    (result, tries.get())
 }
 
 fn verify_mida_v1<'a, H>(
@@ -87,10 +110,18 @@ where
 }
 
 /// r and s in [1, n-1], s low, over the challenge as digest or over its SHA-256.
-fn verify_ecdsa(compact: &[u8; 64], challenge: &Challenge, point: &PublicKey) -> Result<(), Refused> {
+fn verify_ecdsa(
+    compact: &[u8; 64],
+    challenge: &Challenge,
+    point: &PublicKey,
+    count: impl Fn(),
+) -> Result<(), Refused> {
     // Parsing refuses r or s of n and above; verifying refuses 0 and a high s.
     let signature = ecdsa::Signature::from_compact(compact).map_err(|_| Refused::BadSignature)?;
-    let signs = |digest| ecdsa::verify(&signature, Message::from_digest(digest), point).is_ok();
+    let signs = |digest| {
+        count();
+        ecdsa::verify(&signature, Message::from_digest(digest), point).is_ok()
+    };
     // The hash first: it is what current libraries sign.
     if signs(Sha256::digest(challenge.0).into()) || signs(challenge.0) {
         Ok(())

@@ -17,6 +17,7 @@ struct Heard {
     said: Vec<(bool, Value)>,
     closed: Option<Close>,
     logins_wait_ms: u64,
+    own_hosts: Vec<String>,
 }
 
 impl Answers for Heard {
@@ -43,9 +44,9 @@ impl Answers for Heard {
         if self.logins_wait_ms > 0 { Err(self.logins_wait_ms) } else { Ok(()) }
     }
 
-    fn with_hosts<R>(&self, config: &Config, with: impl FnOnce(&[&str]) -> R) -> R {
-        let hosts: Vec<&str> = config.hosts.iter().map(String::as_str).collect();
-        with(if hosts.is_empty() { &[HOST, "127.0.0.1:7700"] } else { &hosts })
+    fn hosts<'a>(&'a mut self, config: &'a Config) -> &'a [String] {
+        self.own_hosts = [HOST, "127.0.0.1:7700"].map(str::to_owned).into();
+        if config.hosts.is_empty() { &self.own_hosts } else { &config.hosts }
     }
 
     fn number(&self) -> u64 {
@@ -65,22 +66,17 @@ struct Client {
 
 impl Client {
     fn of(config: Config) -> Self {
-        Self::dialling(config, None)
+        Self::dialling(config, HOST)
     }
 
-    fn dialling(config: Config, strange: Option<&str>) -> Self {
+    fn dialling(config: Config, host: &str) -> Self {
         let mut rng = Rng::from_seed([3; 32]);
         let secret = SecretKey::generate(&mut rng);
         let mut sessions = Sessions::new(Rng::from_seed([4; 32]), Online::new(1));
         sessions.turn(1_000, &config);
         let session = Session::new(&config, 1_000);
         let mut client = Self { sessions, session, heard: Heard::default(), secret, rng, config };
-        client.sessions.opened(
-            &mut client.session,
-            &client.config,
-            strange.map(Into::into),
-            &mut client.heard,
-        );
+        client.sessions.opened(&mut client.session, &client.config, host, &mut client.heard);
         client
     }
 
@@ -205,7 +201,7 @@ fn a_failure_keeps_the_challenge_and_the_right_solution_still_passes() {
 #[test]
 fn a_solution_for_the_host_that_was_dialled_but_is_not_ours_is_told_apart() {
     let config = Config { hosts: vec!["chat.example".to_owned()], ..Config::default() };
-    let mut client = Client::dialling(config, Some("other.example"));
+    let mut client = Client::dialling(config, "other.example");
     let challenge = client.auth();
     client.solve(&challenge, "other.example");
     client.solve(&challenge, "third.example");
@@ -213,6 +209,52 @@ fn a_solution_for_the_host_that_was_dialled_but_is_not_ours_is_told_apart() {
     let heard = client.hears();
     assert_eq!((reason(&heard[0]), reason(&heard[1])), (("wrong_host", 2), ("bad_signature", 1)));
     assert_eq!(heard[2]["data"]["passed"], true);
+}
+
+#[test]
+fn a_login_costs_one_verification_whichever_of_our_hosts_was_dialled() {
+    let hosts: Vec<_> = (0..12).map(|n| format!("host-{n}.example")).collect();
+    let limits = limits(&[("crypto_us_per_turn", 10_000)]);
+    let config = Config { hosts: hosts.clone(), limits, ..Config::default() };
+    let cost = |dialled: &str, named: &str, reload: Option<Config>| {
+        let mut client = Client::dialling(config.clone(), dialled);
+        let challenge = client.auth();
+        client.config = reload.unwrap_or(client.config);
+        client.sessions.turn(1_000, &client.config);
+        let before_us = client.sessions.crypto_left_us;
+        client.solve(&challenge, named);
+        let cost_us = before_us - client.sessions.crypto_left_us;
+        client.sessions.closed(client.session, 1);
+        assert!(client.sessions.dialled.is_empty());
+        (client.hears()[0]["data"]["passed"] == true, cost_us / VERIFY_US)
+    };
+    for host in &hosts {
+        assert_eq!(cost(host, host, None), (true, 1), "{host}");
+    }
+    // Whatever was dialled, each of ours passes, and what was tried is paid for.
+    assert_eq!(cost(&hosts[8], &hosts[2], None), (true, 4));
+    assert_eq!(cost(&hosts[3], &hosts[1], None), (true, 3));
+    assert_eq!(cost(&hosts[3], "other.example", None), (false, 12));
+    assert_eq!(cost("other.example", "other.example", None), (false, 13));
+    // A reload that moves the hosts makes the hint a wrong one, and no more.
+    let moved = |hosts: &[String]| Some(Config { hosts: hosts.to_vec(), ..config.clone() });
+    assert_eq!(cost(&hosts[3], &hosts[3], moved(&hosts[2..6])), (true, 3));
+    assert_eq!(cost(&hosts[6], &hosts[6], moved(&hosts[6..7])), (true, 1));
+    assert_eq!(cost(&hosts[6], &hosts[6], moved(&hosts[..6])), (false, 6));
+}
+
+#[test]
+fn what_cannot_be_a_signature_costs_no_verification() {
+    let mut client = Client::of(Config::default());
+    client.auth();
+    let before_us = client.sessions.crypto_left_us;
+    client.says(r#"{"t":4,"data":{"solution":"00"}}"#);
+    assert_eq!(
+        (reason(&client.hears()[0]), client.sessions.crypto_left_us),
+        (("bad_signature", 2), before_us)
+    );
+    client.says(&format!(r#"{{"t":4,"data":{{"solution":"{}"}}}}"#, "1".repeat(128)));
+    assert_eq!(before_us - client.sessions.crypto_left_us, 2 * VERIFY_US, "one for each digest");
 }
 
 #[test]

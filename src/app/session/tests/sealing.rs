@@ -124,7 +124,7 @@ impl Core {
         let Self { sessions, config, secrets, .. } = self;
         let mut session = Session::new(config, sessions.now_ms);
         let mut heard = Heard::default();
-        sessions.opened(&mut session, config, None, &mut heard);
+        sessions.opened(&mut session, config, HOST, &mut heard);
         let text = format!(r#"{{"t":2,"data":{{"pubKey":"{}"}}}}"#, secrets[who].identity());
         let mut decoder = Decoder::new(&config.limits);
         for message in decoder.decode(text.as_bytes(), &config.limits, false).unwrap() {
