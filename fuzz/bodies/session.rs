@@ -62,6 +62,7 @@ fn config(input: &mut Input<'_>) -> Config {
         anonymous_messages_per_minute: input.pick(&[120, 1, 5, u32::MAX]),
         member_messages_per_minute: input.pick(&[600, 2, u32::MAX]),
         crypto_us_per_turn: input.pick(&[500, 1, 70, u32::MAX]),
+        login_wait_ms: u64::MAX,
         ..Limits::default()
     };
     Config {
@@ -333,6 +334,8 @@ impl Server {
 
     /// The engine looks at its deadline.
     fn timer(&mut self) {
+        // No deadline comes before what was said has been sealed.
+        self.flush(0);
         let Client { session, heard, model } = &mut self.clients[self.at];
         if heard.is_closed() || session.due_ms() > self.now_ms {
             return;

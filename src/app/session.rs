@@ -256,9 +256,17 @@ impl Sessions {
         }
     }
 
-    /// Its deadline has come: a challenge has expired, or authentication was required by now.
+    /// Its deadline has come: a challenge has expired, or authentication was required by now; or its key is
+    /// known, and no turn has had the budget to answer it yet.
     pub fn timer(&mut self, session: &mut Session, out: &mut impl Answers) {
         session.due_ticks = u32::MAX;
+        let member = session.member.checked_sub(1).and_then(|handle| self.members.get(handle));
+        if member.is_some_and(|member| member.epoch.is_none()) {
+            return out.close(Close::Overloaded);
+        }
+        if session.flags & KEYED != 0 {
+            return;
+        }
         let login = self.login(session).map(|login| (login.expires_ms, login.required_ms));
         let Some((expires_ms, required_ms)) = login else {
             return out.close(Close::AuthRequired);
@@ -369,13 +377,16 @@ impl Sessions {
         };
         let required_ms = session.due_ms();
         let mut member = Member::new(identity, out.number() as u32);
+        let mut answer_by_ms = u64::MAX;
         if self.crypto_left_us > 0 {
             // The answer is sealed in this turn: the point need not be found from the identity once more.
             self.crypto_left_us = self.crypto_left_us.saturating_sub(DERIVE_US);
             member.epoch = Some(Epoch::derive(&point, (self.now_ms / 1_000) as u32, &mut self.rng));
+        } else {
+            answer_by_ms = self.now_ms.saturating_add(config.limits.login_wait_ms);
         }
         if config.auth == AuthMode::Key {
-            session.due_ticks = u32::MAX;
+            session.set_due(answer_by_ms);
             session.flags |= KEYED;
             let handle = self.members.insert(member);
             session.member = handle + 1;
@@ -392,7 +403,7 @@ impl Sessions {
             display_name: auth.display_name.unwrap_or_default().to_owned(),
         };
         let challenge = login.challenge;
-        session.set_due(login.expires_ms.min(required_ms));
+        session.set_due(login.expires_ms.min(required_ms).min(answer_by_ms));
         session.flags |= CHALLENGED;
         member.note(self.logins.insert(login));
         session.member = self.members.insert(member) + 1;

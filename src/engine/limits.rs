@@ -87,6 +87,8 @@ limits! {
     logins_per_address_burst: u32 = 100;
     /// Public-key work in one turn of a reactor; what is over it waits for the next turn, in order.
     crypto_us_per_turn: u32 = 500;
+    /// How long a login may wait for `crypto_us_per_turn`.
+    login_wait_ms: u64 = 15_000;
     /// All queues and incomplete messages of one reactor.
     reactor_queue_bytes: u64 = 256 * 1024 * 1024;
     /// Open connections of the server; none: what the open-file limit allows.

@@ -92,6 +92,8 @@ pub struct Queue {
     in_flight: u32,
     /// It waits in the reactor's list of queues to flush.
     pub dirty: bool,
+    /// It waits in the reactor's list of flushes for which there was no budget.
+    pub later: bool,
     /// When it went over the soft limit; `u64::MAX` when it is under.
     pub soft_since_ms: u64,
 }
@@ -135,6 +137,7 @@ impl Outbox {
             bytes: 0,
             in_flight: 0,
             dirty: false,
+            later: false,
             soft_since_ms: u64::MAX,
         })
     }

@@ -370,6 +370,10 @@ impl Client {
             1_008 if self.kind == Kind::HalfMessage => {
                 now_ms >= self.half_ms.saturating_add(model.limits.message_ms)
             }
+            1_013 => {
+                let waits = matches!(self.login, Login::Asked | Login::Challenged);
+                waits && now_ms >= self.auth_ms + model.limits.login_wait_ms
+            }
             4_004 => {
                 let is_time = now_ms >= self.dialled_ms + model.auth_within_ms;
                 model.auth_within_ms > 0 && self.login != Login::Passed && (is_time || self.has_expired)

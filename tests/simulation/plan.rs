@@ -81,6 +81,8 @@ impl Plan {
             crypto_us_per_turn: dice.pick([500, 500, 70, 30]),
             ..Limits::default()
         };
+        // Where there is little budget, it does not suffice for everybody in time.
+        limits.login_wait_ms = if limits.crypto_us_per_turn == 30 { 40 } else { 15_000 };
         if is_tight {
             limits.queue_soft_bytes = 6_000;
             limits.queue_soft_ms = 800;

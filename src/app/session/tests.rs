@@ -441,3 +441,28 @@ fn without_a_budget_the_answer_to_a_key_is_sealed_a_turn_later() {
     assert!(client.sessions.epoch(&client.session, 100).is_some());
     assert!(client.sessions.holds(&client.session));
 }
+
+#[test]
+fn a_key_that_no_turn_has_a_budget_to_answer_is_told_to_come_back() {
+    for auth in [AuthMode::Signature, AuthMode::Key] {
+        for (answered, closed) in [(false, Some(Close::Overloaded)), (true, None)] {
+            let limits = limits(&[("login_wait_ms", 2_000)]);
+            let mut client = Client::of(Config { auth, limits, ..Config::default() });
+            client.sessions.crypto_left_us = 0;
+            let key = client.secret.identity();
+            client.says(&format!(r#"{{"t":2,"data":{{"pubKey":"{key}"}}}}"#));
+            assert_eq!(client.session.due_ms(), 3_008);
+            client.sessions.turn(2_000, &client.config);
+            assert!(!answered || client.sessions.epoch(&client.session, 100).is_some());
+            client.timer_at(3_008);
+            assert_eq!(client.heard.closed, closed);
+            // The challenge has its own deadline, and a key taken as it is none.
+            let due_ms = if answered && auth == AuthMode::Signature { 61_008 } else { u64::MAX };
+            assert_eq!(client.session.due_ms(), due_ms);
+        }
+    }
+    // Who is answered at once has no such deadline.
+    let mut client = Client::of(Config { limits: limits(&[("login_wait_ms", 2_000)]), ..Config::default() });
+    client.auth();
+    assert_eq!(client.session.due_ms(), 61_008);
+}

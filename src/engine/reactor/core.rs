@@ -1,6 +1,7 @@
 //! What a reactor knows of its connections, and how their bytes leave and they end. The backend is only
 //! touched here to send and to close.
 
+use super::waits::Held;
 use crate::engine::{
     app::{App, Link, ready},
     balance::Balance,
@@ -99,10 +100,10 @@ pub struct Core<S, C> {
     /// Slots whose queue is to be flushed.
     pub dirty: Vec<u32>,
     group: Vec<Ready>,
-    /// Connections whose flush waits for the next turn's budget.
-    later: Vec<Token>,
+    /// Connections whose flush waits for a later turn's budget, in order.
+    pub later: VecDeque<Token>,
     /// Connections whose input waits for a budget, in order.
-    pub held: VecDeque<Token>,
+    pub held: VecDeque<Held>,
     /// Slots to be freed as soon as the backend is free; true: with a reset.
     pub condemned: Vec<(u32, bool)>,
     pub stats: Stats,
@@ -126,7 +127,7 @@ impl<S, C: Default> Core<S, C> {
             tail_bytes: 0,
             dirty: Vec::new(),
             group: Vec::new(),
-            later: Vec::new(),
+            later: VecDeque::new(),
             held: VecDeque::new(),
             condemned: Vec::new(),
             stats: Stats::default(),
@@ -135,18 +136,12 @@ impl<S, C: Default> Core<S, C> {
         }
     }
 
-    /// A new turn: what was put off comes first.
+    /// A new turn.
     pub fn begin(&mut self, now_ms: u64) {
         self.now_ms = now_ms;
-        let later = std::mem::take(&mut self.later);
-        for token in &later {
-            if let Some(slot) = self.slots.get(*token) {
-                ready(&mut slot.queue, &mut self.outbox, &mut self.dirty, token.index);
-            }
+        if self.later.is_empty() {
+            self.later.shrink_to(KEEP);
         }
-        self.later = later;
-        self.later.clear();
-        self.later.shrink_to(KEEP);
         if self.held.is_empty() {
             self.held.shrink_to(KEEP);
         }
@@ -232,11 +227,13 @@ impl<S, C: Default> Core<S, C> {
         let phrase = close.phrase().as_bytes();
         payload[..2].copy_from_slice(&close.code().to_be_bytes());
         payload[2..2 + phrase.len()].copy_from_slice(phrase);
-        if close == Close::TooSlow
-            && let Some(slot) = self.slots.at(index)
+        if let Some(slot) = self.slots.at(index)
             && slot.state == State::Open
+            && let Some(queue) = self.outbox.get(slot.queue)
+            && (close == Close::TooSlow || close == Close::Overloaded && queue.later)
         {
-            // What it did not read is lost to it in any case; the close frame is to get through.
+            // What it did not read, or what there was no budget for, is lost to it in any case; the close
+            // frame is to get through.
             self.outbox.discard(slot.queue);
         }
         self.say_close(index, &payload[..2 + phrase.len()]);
@@ -333,7 +330,7 @@ impl<S, C: Default> Core<S, C> {
         }
     }
 
-    fn flush_one<I: Io<Socket = S>, A: App<Conn = C>>(&mut self, io: &mut I, app: &mut A, index: u32) {
+    pub fn flush_one<I: Io<Socket = S>, A: App<Conn = C>>(&mut self, io: &mut I, app: &mut A, index: u32) {
         if let Some(ready) = self.make_ready(app, index) {
             self.hand_over(io, app, ready);
         }
@@ -360,8 +357,11 @@ impl<S, C: Default> Core<S, C> {
                 }
                 run.stop();
             });
-            if later {
-                self.later.push(Token { index, generation: slot.generation });
+            if later
+                && let Some(queue) = self.outbox.get(queue)
+                && !std::mem::replace(&mut queue.later, true)
+            {
+                self.later.push_back(Token { index, generation: slot.generation });
             }
             if broken {
                 self.outbox.discard(queue);

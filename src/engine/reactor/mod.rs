@@ -5,6 +5,7 @@ mod audit;
 mod core;
 mod look;
 mod receive;
+mod waits;
 
 pub use self::{
     audit::Audit,
@@ -19,7 +20,7 @@ use super::{
     gate::Gate,
     inbox::Inbox,
     io::{Completion, Io},
-    slots::{HELD, REFUSE_ADDRESS, SEATED, State},
+    slots::{REFUSE_ADDRESS, SEATED},
 };
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -127,6 +128,7 @@ impl<I: Io, A: App> Reactor<I, A> {
         self.core.begin(now_ms);
         guarded(&mut self.core.stats, || self.app.turn(now_ms));
         self.take_up_held();
+        self.core.take_up_later(&mut self.io, &mut self.app);
         loop {
             match self.io.next(&mut self.core.slots) {
                 None => break,
@@ -279,28 +281,6 @@ impl<I: Io, A: App> Reactor<I, A> {
             if self.accept_again_ms != u64::MAX {
                 self.try_accepting();
             }
-        }
-    }
-
-    /// Connections that had to wait for a budget go on, in order, while it lasts.
-    fn take_up_held(&mut self) {
-        for _ in 0..self.core.held.len() {
-            let Some(token) = self.core.held.pop_front() else { break };
-            let Some(slot) = self.core.slots.get(token) else { continue };
-            if slot.state == State::Open
-                && guarded(&mut self.core.stats, || self.app.holds(&slot.conn)) == Some(true)
-            {
-                self.core.held.push_front(token);
-                break;
-            }
-            slot.flags &= !HELD;
-            self.core.take_up(&mut self.app, token);
-            if let Some(slot) = self.core.slots.get(token)
-                && slot.flags & HELD == 0
-            {
-                self.io.resume(token, &mut slot.socket);
-            }
-            self.settle(false);
         }
     }
 

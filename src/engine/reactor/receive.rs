@@ -136,7 +136,7 @@ impl<S, C: Default> Core<S, C> {
             Ends::Held => {
                 if let Some(slot) = self.slots.at(index) {
                     slot.flags |= HELD | ALIVE;
-                    self.held.push_back(token);
+                    self.hold(token);
                 }
             }
             Ends::Close(close) => self.fail(index, close),

@@ -70,6 +70,8 @@ pub struct TestApp {
     pub closed: usize,
     /// Connections that are being closed, or were.
     pub closing: usize,
+    /// Calls of [`App::flush`].
+    pub flushes: usize,
 }
 
 impl Default for TestApp {
@@ -84,6 +86,7 @@ impl Default for TestApp {
             commands: 0,
             closed: 0,
             closing: 0,
+            flushes: 0,
         }
     }
 }
@@ -221,6 +224,7 @@ impl App for TestApp {
 
     /// A run is one text, its messages parted by bars.
     fn flush(&mut self, conn: &mut Conn, run: &mut Run<'_>, out: &mut Gather) -> Result<(), Later> {
+        self.flushes += 1;
         if conn.panics_in == Some(Call::Flush) {
             out.bytes.extend_from_slice(b"\x81\x7Dhalf of it");
             run.advance();

@@ -15,7 +15,7 @@ use crate::engine::{
     io::memory::{Memory, Number},
     limits::Limits,
     outbox::Outbox,
-    slots::{NO_TAIL, Slots},
+    slots::{HELD, NO_TAIL, Slots, State},
 };
 use app::{Call, Command, TestApp};
 use std::collections::BTreeMap;

@@ -240,3 +240,81 @@ fn a_connection_may_go_while_its_flush_waits() {
     turns(&mut world);
     assert_eq!((world.frames(clients[1]), world.frames(new)), (texts(["a"]), vec![]));
 }
+
+#[test]
+fn who_has_waited_too_long_for_a_budget_is_told_to_come_back() {
+    let mut world = World::with_limits(Limits { login_wait_ms: 1_000, ..Limits::default() });
+    let clients = [world.open(), world.open(), world.open()];
+    world.reactor.app.messages_per_turn = 0;
+    for client in clients {
+        world.feed(client, &numbered(0..2));
+        world.now_ms += 400;
+    }
+    world.now_ms = 999;
+    world.turn();
+    assert!(clients.iter().all(|client| world.frames(*client).is_empty()));
+    world.now_ms = 1_000;
+    world.turn();
+    world.expect_closed(clients[0], Close::Overloaded);
+    // Who is late, but not too late for this turn's budget, is served, and waits anew with what follows.
+    world.now_ms = 1_400;
+    world.reactor.app.messages_per_turn = 1;
+    world.turn();
+    expect_numbered(&mut world, clients[1], 0..1);
+    world.reactor.app.messages_per_turn = 0;
+    world.now_ms = 2_399;
+    world.turn();
+    world.expect_closed(clients[2], Close::Overloaded);
+    assert_eq!(world.frames(clients[1]), []);
+    world.now_ms = 2_400;
+    world.turn();
+    world.expect_closed(clients[1], Close::Overloaded);
+    assert_eq!((world.reactor.app.received, world.reactor.core.held.len()), (1, 0));
+}
+
+#[test]
+fn without_a_bound_they_wait_for_as_long_as_it_takes() {
+    let mut world = World::with_limits(Limits { login_wait_ms: u64::MAX, ..Limits::default() });
+    // Seen in 32 bits, time begins anew on the way.
+    world.now_ms = u64::from(u32::MAX) - 10;
+    let client = world.open();
+    world.reactor.app.messages_per_turn = 0;
+    world.feed(client, &numbered(0..2));
+    world.now_ms += 40_000_000;
+    world.turn();
+    world.reactor.app.messages_per_turn = usize::MAX;
+    world.turn();
+    expect_numbered(&mut world, client, 0..2);
+}
+
+#[test]
+fn flushes_that_wait_go_on_in_order_and_only_the_first_one_asks() {
+    let mut world = World::new();
+    let clients: Vec<_> = (0..50).map(|_| world.open()).collect();
+    world.reactor.app.runs_per_turn = 0;
+    for &client in &clients {
+        world.feed(client, &text("one a"));
+    }
+    world.reactor.app.flushes = 0;
+    world.turn();
+    assert_eq!(world.reactor.app.flushes, 1);
+    // More for one that waits already: it keeps its one place.
+    world.feed(clients[2], &text("one b"));
+    world.reactor.app.runs_per_turn = 1;
+    for (served, &client) in clients.iter().enumerate() {
+        world.turn();
+        assert_eq!(world.frames(client), texts([if served == 2 { "a|b" } else { "a" }]));
+        assert_eq!(world.reactor.core.later.len(), clients.len() - served - 1);
+    }
+}
+
+#[test]
+fn a_flush_for_which_there_was_no_budget_does_not_delay_the_word_that_there_is_none() {
+    let mut world = World::new();
+    let client = world.open();
+    world.reactor.app.runs_per_turn = 0;
+    world.feed(client, &text("one a"));
+    assert!(world.reactor.inbox().post(Letter::Command(Command::Close(Close::Overloaded))).is_ok());
+    world.turn();
+    world.expect_closed(client, Close::Overloaded);
+}
