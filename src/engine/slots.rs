@@ -47,8 +47,6 @@ pub const NO_TAIL: u32 = u32::MAX;
 pub const ALIVE: u8 = 1;
 /// A ping went out at the last look.
 pub const PINGED: u8 = 2;
-/// The last look came late.
-pub const LATE: u8 = 4;
 /// While it is upgrading: refuse it, this address has its share.
 pub const REFUSE_ADDRESS: u8 = 8;
 /// While it is open, the same bit: nobody has looked at it yet.

@@ -68,6 +68,10 @@ pub struct Memory {
     pub discard: bool,
     pub sent_bytes: u64,
     pub sends: u64,
+    /// Completions that a turn brings; the others wait.
+    pub completions: usize,
+    brought: usize,
+    is_behind: bool,
     /// What was dealt to other reactors.
     pub dealt: Vec<(usize, Number)>,
     input: VecDeque<Input>,
@@ -83,7 +87,7 @@ pub struct Memory {
 
 impl Memory {
     pub fn new() -> Self {
-        Self { accepting: true, listening: true, ..Self::default() }
+        Self { accepting: true, listening: true, completions: usize::MAX, ..Self::default() }
     }
 
     /// A peer connects.
@@ -180,6 +184,12 @@ impl Io for Memory {
     }
 
     fn next(&mut self, sockets: &mut impl Sockets<End>) -> Option<Completion<'_, End>> {
+        self.is_behind = self.brought == self.completions;
+        if self.is_behind {
+            self.brought = 0;
+            return None;
+        }
+        self.brought += 1;
         if self.bell.0.swap(false, Ordering::SeqCst) {
             return Some(Completion::Woken);
         }
@@ -188,14 +198,18 @@ impl Io for Memory {
         }
         loop {
             // What can't be taken yet keeps its place, so that each connection's input stays in order.
-            let at = self.input.iter().position(|input| match input {
+            let ready = self.input.iter().position(|input| match input {
                 Input::Connect(..) | Input::NoRoom => self.accepting && self.listening,
                 Input::Dealt(..) | Input::Lost(_) => true,
                 Input::Bytes(number, _) | Input::End(number, _) => match self.peers.get(number) {
                     Some(Peer { token: Some(token), .. }) => sockets.receiving(*token).is_some(),
                     peer => peer.is_none_or(|peer| peer.closed),
                 },
-            })?;
+            });
+            let Some(at) = ready else {
+                self.brought = 0;
+                return None;
+            };
             let input = self.input.remove(at)?;
             let token = match input {
                 Input::Bytes(number, _) | Input::End(number, _) => {
@@ -222,6 +236,10 @@ impl Io for Memory {
                 (_, None) => {}
             }
         }
+    }
+
+    fn is_behind(&self) -> bool {
+        self.is_behind
     }
 
     fn deal(&mut self, to: usize, socket: End, _peer: SocketAddr, _local: Option<SocketAddr>) {

@@ -23,12 +23,13 @@ impl<I: Io, A: App> Reactor<I, A> {
             undone: core.dirty.len() + core.condemned.len() + core.outbox.arena_bytes(),
             ..Audit::default()
         };
-        let now_ms = core.now_ms;
+        // Timers that wait are due.
+        let fired_ms = if self.late_until_ms.is_some() { 0 } else { core.now_ms };
         for index in 0..core.slots.end() {
             let Some(slot) = core.slots.at(index) else { continue };
             found.connections += 1;
             let deadline_ms = slot.timer.deadline_ms();
-            found.untimed += usize::from(deadline_ms == u64::MAX || deadline_ms <= now_ms);
+            found.untimed += usize::from(deadline_ms == u64::MAX || deadline_ms <= fired_ms);
             if slot.queue != Outbox::NONE {
                 found.holdings.queues += 1;
                 match core.outbox.get(slot.queue) {

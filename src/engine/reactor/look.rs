@@ -5,7 +5,7 @@ use crate::engine::{
     app::{App, ready},
     error::{Close, Refusal},
     io::Token,
-    slots::{ALIVE, FRESH, LATE, PINGED, State},
+    slots::{ALIVE, FRESH, HELD, PINGED, State},
     wire::Opcode,
 };
 
@@ -52,14 +52,12 @@ impl<S, C: Default> Core<S, C> {
         }
     }
 
-    /// Once in a heartbeat: no frame since the last look, a ping; none since that either, the end. But if
-    /// this look or the one before came late, the server stood still: the answer to the ping may not have
-    /// been read yet, or had no time to come.
+    /// Once in a heartbeat: no frame since the last look, a ping; none since that either, the end. A look that
+    /// comes late says nothing, since the answer to the ping may have had no time; nor does one at a
+    /// connection that is not read from.
     fn look(&mut self, token: Token, late_ms: u64) {
         let is_late = late_ms > self.settings.heartbeat_ms / 2;
         let Some(slot) = self.slots.get(token) else { return };
-        let was_late = slot.flags & LATE != 0;
-        slot.flags = if is_late { slot.flags | LATE } else { slot.flags & !LATE };
         if slot.flags & FRESH != 0 {
             slot.flags &= !FRESH;
             // A silent connection is pinged at every other look. Had all of a storm their turn at the second,
@@ -68,12 +66,10 @@ impl<S, C: Default> Core<S, C> {
                 slot.flags &= !ALIVE;
             }
         }
-        if slot.flags & ALIVE != 0 {
+        if is_late || slot.flags & (ALIVE | HELD) != 0 {
             slot.flags &= !(ALIVE | PINGED);
         } else if slot.flags & PINGED != 0 {
-            if !is_late && !was_late {
-                self.fail(token.index, Close::HeartbeatMissed);
-            }
+            self.fail(token.index, Close::HeartbeatMissed);
         } else {
             slot.flags |= PINGED;
             let queue = ready(&mut slot.queue, &mut self.outbox, &mut self.dirty, token.index);

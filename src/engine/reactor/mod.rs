@@ -41,6 +41,11 @@ const PATIENT: usize = RESERVE / 2;
 /// How long accepting rests after it failed, unless a connection ends before.
 const ACCEPT_REST_MS: u64 = 100;
 
+/// A turn that comes later than this after it was due finds a reactor that stood still.
+const LATE_MS: u64 = 100;
+/// Longer than this, and than it stood still, timers do not wait for what came meanwhile.
+const CATCH_UP_MS: u64 = 10_000;
+
 /// What other threads can tell a reactor.
 pub enum Letter<C> {
     /// For the application.
@@ -67,6 +72,8 @@ pub struct Reactor<I: Io, A: App> {
     waiting: Vec<Errand<A::Command>>,
     /// Until then nothing is accepted; `u64::MAX` while accepting goes on.
     accept_again_ms: u64,
+    /// The reactor stood still: until then, timers wait for what came meanwhile.
+    late_until_ms: Option<u64>,
     draining: bool,
 }
 
@@ -89,6 +96,7 @@ impl<I: Io, A: App> Reactor<I, A> {
             round: (Vec::new(), 0),
             waiting: Vec::new(),
             accept_again_ms: u64::MAX,
+            late_until_ms: None,
             draining: false,
             io,
             app,
@@ -117,7 +125,8 @@ impl<I: Io, A: App> Reactor<I, A> {
 
     /// When the next turn is due if nothing comes before; `u64::MAX`: never.
     pub fn wakes_ms(&self) -> u64 {
-        if self.core.has_leftovers() || !self.round.0.is_empty() || !self.waiting.is_empty() {
+        let has_round = !self.round.0.is_empty() || !self.waiting.is_empty();
+        if has_round || self.core.has_leftovers() || self.late_until_ms.is_some() {
             return 0;
         }
         self.core.wheel.next_ms().unwrap_or(u64::MAX).min(self.accept_again_ms)
@@ -125,6 +134,7 @@ impl<I: Io, A: App> Reactor<I, A> {
 
     /// Does all there is to do at `now_ms` (milliseconds since the reactor started).
     pub fn turn(&mut self, now_ms: u64) {
+        let due_ms = self.core.wheel.next_ms().unwrap_or(u64::MAX);
         self.core.begin(now_ms);
         guarded(&mut self.core.stats, || self.app.turn(now_ms));
         self.take_up_held();
@@ -158,9 +168,11 @@ impl<I: Io, A: App> Reactor<I, A> {
             }
             self.settle(false);
         }
-        while let Some((index, deadline_ms)) = self.core.wheel.pop(&mut self.core.slots, now_ms) {
-            self.core.fired(&mut self.app, index, deadline_ms);
-            self.settle(false);
+        if self.timers_may_fire(due_ms) {
+            while let Some((index, deadline_ms)) = self.core.wheel.pop(&mut self.core.slots, now_ms) {
+                self.core.fired(&mut self.app, index, deadline_ms);
+                self.settle(false);
+            }
         }
         self.visit();
         self.settle(true);
@@ -198,6 +210,27 @@ impl<I: Io, A: App> Reactor<I, A> {
 
     pub fn io(&mut self) -> &mut I {
         &mut self.io
+    }
+
+    /// Whether this turn, which was due at `due_ms`, fires timers. When the reactor stood still, what peers did
+    /// in time may not be read yet, and what they made room for not be sent: that goes first. So that a flood
+    /// cannot put timers off for ever, it has as long as the reactor stood still, and no more.
+    fn timers_may_fire(&mut self, due_ms: u64) -> bool {
+        let now_ms = self.core.now_ms;
+        let Some(until_ms) = self.late_until_ms else {
+            let late_ms = now_ms.saturating_sub(due_ms);
+            if late_ms > LATE_MS {
+                // The backend may have looked before it stood still: only the next wait says what there is.
+                self.late_until_ms = Some(now_ms + late_ms.min(CATCH_UP_MS));
+            }
+            return late_ms <= LATE_MS;
+        };
+        if now_ms < until_ms && (self.io.is_behind() || !self.core.held.is_empty()) {
+            return false;
+        }
+        self.late_until_ms = None;
+        self.settle(true);
+        true
     }
 
     /// A connection that this reactor has accepted stays here, or goes where there is more room.

@@ -123,8 +123,7 @@ fn a_heartbeat_and_a_full_queue_at_one_time_end_with_one_close_frame() {
     world.feed(slow, &text("give 300000"));
     // Both deadlines have passed when the turn comes: the first look, the ping, and then all at once.
     world.pass(2 * BEAT_MS - 1);
-    world.now_ms += 3 * BEAT_MS;
-    world.turn();
+    world.stand_still(3 * BEAT_MS);
     world.window(slow, None);
     world.turn();
     let frames = world.frames(slow);

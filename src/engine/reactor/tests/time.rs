@@ -137,10 +137,8 @@ fn a_turn_that_comes_late_does_not_lose_a_look() {
 fn a_clock_that_jumps_an_hour_brings_one_look_and_nothing_early() {
     let mut world = World::with_heartbeat(BEAT_MS);
     let client = world.open();
-    world.now_ms += 3_600_000;
-    world.turn();
-    world.now_ms += BEAT_MS;
-    world.turn();
+    world.stand_still(3_600_000);
+    world.pass(BEAT_MS);
     assert_eq!(world.frames(client), [ping()]);
     world.feed(client, &frame(PONG, b""));
     world.expect_served(client);
@@ -148,7 +146,8 @@ fn a_clock_that_jumps_an_hour_brings_one_look_and_nothing_early() {
 
 #[test]
 fn a_server_that_stood_still_gives_time_for_the_answer_to_its_ping() {
-    // The ping itself comes late, just before the next look; or it came in time, and the next look is late.
+    // The look that would ping comes late, just before the next one; or the ping came in time, and the
+    // look behind it is late.
     for (stalled_before_ping, late_ms) in [(true, BEAT_MS - 1), (false, BEAT_MS - 200)] {
         let mut world = World::with_heartbeat(BEAT_MS);
         let client = world.open();
@@ -160,11 +159,10 @@ fn a_server_that_stood_still_gives_time_for_the_answer_to_its_ping() {
             assert_eq!(world.frames(client), []);
         }
         look_ms += BEAT_MS;
-        world.now_ms = look_ms + late_ms;
-        world.turn();
-        assert_eq!(world.frames(client), if stalled_before_ping { vec![ping()] } else { vec![] });
+        world.stand_still(look_ms + late_ms - world.now_ms);
+        assert_eq!(world.frames(client), []);
         world.pass(BEAT_MS - late_ms);
-        assert_eq!((world.now_ms, world.frames(client)), (look_ms + BEAT_MS, vec![]));
+        assert_eq!((world.now_ms, world.frames(client)), (look_ms + BEAT_MS, vec![ping()]));
         // Whoever is gone is found out all the same, one look later.
         world.pass(BEAT_MS - 1);
         assert_eq!(world.frames(client), []);
