@@ -222,7 +222,7 @@ impl Client {
             TEXT => {
                 assert!(!self.is_sealed, "{self:?}: text behind sealed messages");
                 let text = std::str::from_utf8(payload).unwrap();
-                let is_greeting = self.due.front() == Some(&Due::Rules) && self.login == Login::No;
+                let is_greeting = self.due.front() == Some(&Due::Rules) && self.login != Login::Passed;
                 self.messages(text, model.batching && !is_greeting, model, rng);
             }
             BINARY => {
