@@ -47,11 +47,13 @@ pub const NO_TAIL: u32 = u32::MAX;
 pub const ALIVE: u8 = 1;
 /// A ping went out at the last look.
 pub const PINGED: u8 = 2;
+/// It is [`HELD`] until its queue is not above the soft limit, and in no list.
+pub const CLOGGED: u8 = 4;
 /// While it is upgrading: refuse it, this address has its share.
 pub const REFUSE_ADDRESS: u8 = 8;
 /// While it is open, the same bit: nobody has looked at it yet.
 pub const FRESH: u8 = 8;
-/// It waits in the list of held connections, and nothing is read from it.
+/// It waits in the list of held connections, or is [`CLOGGED`], and nothing is read from it.
 pub const HELD: u8 = 16;
 /// The peer has sent its end.
 pub const ENDED: u8 = 32;

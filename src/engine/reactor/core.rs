@@ -11,7 +11,7 @@ use crate::engine::{
     io::{Io, Sending, Token},
     limits::Limits,
     outbox::{Gather, Outbox},
-    slots::{ENDED, LEFT, NO_TAIL, SEATED, Slot, Slots, State},
+    slots::{CLOGGED, ENDED, LEFT, NO_TAIL, SEATED, Slot, Slots, State},
     timer::Wheel,
     wire::{Opcode, Partial},
 };
@@ -254,6 +254,12 @@ impl<S, C: Default> Core<S, C> {
     pub fn start_closing(&mut self, index: u32) {
         let Some(slot) = self.slots.at(index) else { return };
         slot.state = State::Closing;
+        if slot.flags & CLOGGED != 0 {
+            // Its end has to be seen.
+            slot.flags &= !CLOGGED;
+            let token = Token { index, generation: slot.generation };
+            self.held.push_back(Held::new(token, self.now_ms));
+        }
         let tail = std::mem::replace(&mut slot.tail, NO_TAIL);
         self.drop_tail(tail);
         self.wheel.arm(&mut self.slots, index, self.now_ms + CLOSE_MS);
@@ -432,6 +438,11 @@ impl<S, C: Default> Core<S, C> {
         let Some(slot) = self.slots.at(index) else { return };
         let Some(queue) = self.outbox.get(slot.queue) else { return };
         queue.dirty = false;
+        if slot.flags & CLOGGED != 0 && queue.bytes() <= self.settings.limits.queue_soft_bytes {
+            slot.flags &= !CLOGGED;
+            let token = Token { index, generation: slot.generation };
+            self.held.push_back(Held::new(token, self.now_ms));
+        }
         if queue.is_drained() {
             self.outbox.close(slot.queue);
             slot.queue = Outbox::NONE;

@@ -1,13 +1,16 @@
 //! What happens to received bytes: an upgrade request first, messages from then on.
 
-use super::core::{Core, Tail, guarded, link};
+use super::{
+    ARENA_BYTES,
+    core::{Core, Tail, guarded, link},
+};
 use crate::engine::{
     app::{Accept, App, ready},
     error::{Close, Refusal},
     io::Token,
     limits::Limits,
     outbox::Outbox,
-    slots::{ALIVE, FRESH, HELD, NO_TAIL, PINGED, REFUSE_ADDRESS, SEATED, State},
+    slots::{ALIVE, CLOGGED, FRESH, HELD, NO_TAIL, PINGED, REFUSE_ADDRESS, SEATED, State},
     wire::{Opcode, Reader, Received, upgrade},
 };
 
@@ -17,6 +20,8 @@ enum Ends {
     Input,
     /// The rest waits for a later turn.
     Held,
+    /// The rest waits until its answers have gone.
+    Clogged,
     Close(Close),
     /// The peer's close frame, with its code if it has one.
     Closed(Option<u16>),
@@ -60,8 +65,13 @@ impl<S, C: Default> Core<S, C> {
         let limits = &*self.settings.limits;
         let mut reader = Reader::new(bytes, &mut partial, limits, self.now_ms);
         let mut frames = false;
+        // What one read may add to a queue, but for the answers to its last message.
+        let full = self.outbox.arena_bytes() + ARENA_BYTES.min(limits.queue_soft_bytes as usize);
         let ends = loop {
             if !reader.rest().is_empty() {
+                if self.outbox.arena_bytes() >= full {
+                    break Ends::Clogged;
+                }
                 match guarded(&mut self.stats, || app.holds(&slot.conn)) {
                     Some(false) => {}
                     Some(true) => break Ends::Held,
@@ -110,7 +120,8 @@ impl<S, C: Default> Core<S, C> {
                 Err(close) => break Ends::Close(close),
             }
         };
-        let rest = if matches!(ends, Ends::Held) { reader.rest().to_vec() } else { Vec::new() };
+        let rest =
+            if matches!(ends, Ends::Held | Ends::Clogged) { reader.rest().to_vec() } else { Vec::new() };
         // A fragment is a frame too.
         if frames || partial.as_ref().is_some_and(|partial| partial.frames() > fragments) {
             slot.flags |= ALIVE;
@@ -138,6 +149,14 @@ impl<S, C: Default> Core<S, C> {
                     slot.flags |= HELD | ALIVE;
                     self.hold(token);
                 }
+            }
+            Ends::Clogged => {
+                if let Some(slot) = self.slots.at(index) {
+                    slot.flags |= HELD | CLOGGED | ALIVE;
+                    // The flush sees when it goes on.
+                    ready(&mut slot.queue, &mut self.outbox, &mut self.dirty, index);
+                }
+                self.rearm(app, index);
             }
             Ends::Close(close) => self.fail(index, close),
             Ends::Closed(code) => {

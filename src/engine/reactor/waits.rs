@@ -19,10 +19,16 @@ pub struct Held {
     since_ms: u32,
 }
 
+impl Held {
+    pub fn new(token: Token, now_ms: u64) -> Self {
+        Self { token, since_ms: now_ms as u32 }
+    }
+}
+
 impl<S, C: Default> Core<S, C> {
     /// Nothing is read from this connection until it has been taken up.
     pub fn hold(&mut self, token: Token) {
-        self.held.push_back(Held { token, since_ms: self.now_ms as u32 });
+        self.held.push_back(Held::new(token, self.now_ms));
     }
 
     /// Flushes go on while the budget lasts; who is told to wait once more stays first.

@@ -16,7 +16,7 @@ use crate::engine::{
     io::memory::{Memory, Number},
     limits::Limits,
     outbox::Outbox,
-    slots::{HELD, NO_TAIL, Slots, State},
+    slots::{CLOGGED, HELD, NO_TAIL, Slots, State},
 };
 use app::{Call, Command, TestApp};
 use std::collections::BTreeMap;
@@ -297,7 +297,12 @@ impl World {
                 found.tails += 1;
                 found.tail_bytes += core.tails.get(slot.tail).unwrap().bytes() as u64;
             }
-            held += usize::from(slot.flags & HELD != 0);
+            held += usize::from(slot.flags & (HELD | CLOGGED) == HELD);
+            if slot.flags & CLOGGED != 0 {
+                let bytes = core.outbox.get(slot.queue).map_or(0, |queue| queue.bytes());
+                assert!(slot.flags & HELD != 0 && slot.state == State::Open);
+                assert!(bytes > core.settings.limits.queue_soft_bytes, "nobody takes it up");
+            }
             match slot.state {
                 State::Open => {
                     let due_ms = slot.conn.deadline_ms.map_or(u64::MAX, |at_ms| at_ms.max(self.now_ms + 1));

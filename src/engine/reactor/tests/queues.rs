@@ -267,3 +267,94 @@ fn many_slow_readers_are_held_to_the_bound_together() {
     let closed = clients.iter().filter(|client| world.peer(**client).closed).count();
     assert!((250..=252).contains(&closed), "{closed}");
 }
+
+/// What one read may add to the queue of a reader that stopped, with the answer to its last message.
+const READ_BYTES: u64 = ARENA_BYTES as u64 + 60_004;
+
+#[test]
+fn a_reader_that_stopped_is_not_answered_before_it_reads() {
+    for soft_bytes in [100_000, 262_144] {
+        let limits = Limits { queue_soft_bytes: soft_bytes, queue_soft_ms: u64::MAX, ..Limits::default() };
+        let mut world =
+            World::with(Settings { heartbeat_ms: BEAT_MS, limits: Arc::new(limits), ..settings() });
+        let slow = world.open();
+        world.window(slow, Some(0));
+        world.feed(slow, &text("give 60000").repeat(400));
+        world.feed(slow, &text("more"));
+        // Neither a turn nor a look is anything to it, and its queue stays as it is.
+        world.pass(60 * BEAT_MS);
+        let held = world.reactor.holdings();
+        let most = u64::from(soft_bytes) + 60_004;
+        assert!((u64::from(soft_bytes)..=most).contains(&held.queue_bytes), "{held:?}");
+        let received = world.reactor.app.received;
+        // Down to the limit, and one byte more or less.
+        world.window(slow, Some((held.queue_bytes - u64::from(soft_bytes)) as usize - 1));
+        world.turn();
+        world.pass(10);
+        assert_eq!(world.reactor.app.received, received);
+        world.window(slow, Some(1));
+        world.turn();
+        world.pass(10);
+        assert!(world.reactor.app.received > received);
+        assert!(world.reactor.holdings().queue_bytes <= u64::from(soft_bytes) + READ_BYTES);
+        world.window(slow, None);
+        world.turn();
+        world.pass(10);
+        let frames = world.frames(slow);
+        assert_eq!((frames.len(), frames.last()), (401, texts(["more"]).first()));
+        assert!(frames[..400].iter().all(|frame| *frame == given(60_000)));
+        assert_eq!(world.reactor.holdings(), Holdings::default());
+    }
+}
+
+#[test]
+fn a_reader_that_takes_all_is_answered_whatever_one_read_asks_for() {
+    let mut world = World::new();
+    let client = world.open();
+    world.feed(client, &[text("give 60000").repeat(400), text("last")].concat());
+    let mut frames = world.frames(client);
+    assert_eq!(frames.len(), ARENA_BYTES / 60_000 + 1);
+    world.pass(1);
+    frames.extend(world.frames(client));
+    assert_eq!((frames.len(), frames.last()), (401, texts(["last"]).first()));
+    assert_eq!(world.reactor.wakes_ms(), u64::MAX);
+}
+
+#[test]
+fn one_read_of_a_reader_that_stopped_ends_at_the_soft_limits_time_or_the_hard_limit() {
+    for hard_bytes in [400_000, 1_048_576] {
+        let limits = Limits { queue_hard_bytes: hard_bytes, ..Limits::default() };
+        let mut world = World::with_limits(limits);
+        let slow = world.open();
+        world.window(slow, Some(0));
+        world.feed(slow, &text("give 60000").repeat(400));
+        if hard_bytes == 400_000 {
+            // What others say to it is queued all the same.
+            let letter = Letter::Command(Command::Say("x".repeat(100_001)));
+            assert!(world.reactor.inbox().post(letter).is_ok());
+            world.turn();
+        } else {
+            world.pass(9_999);
+            assert_eq!(world.slots().at(0).unwrap().state, State::Open);
+            world.pass(1);
+        }
+        assert_eq!(world.slots().at(0).unwrap().state, State::Closing);
+        assert_eq!(world.reactor.holdings().tails, 0);
+        world.window(slow, None);
+        world.turn();
+        let frames = world.frames(slow);
+        assert_eq!((frames.len(), frames.last()), (6, Some(&closing(Close::TooSlow))));
+        world.turn();
+        world.expect_the_end(slow);
+    }
+}
+
+#[test]
+fn others_are_answered_at_once_beside_large_answers() {
+    let mut world = World::new();
+    let [large, small] = [world.open(), world.open()];
+    world.reactor.io().feed(large, &text("give 60000").repeat(4));
+    world.reactor.io().feed(small, &text("x").repeat(100));
+    world.turn();
+    assert_eq!((world.frames(large).len(), world.frames(small).len()), (4, 100));
+}
