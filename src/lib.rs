@@ -26,6 +26,7 @@
 //! | [`engine::io`] | the seam to the kernel, shaped like completions; `epoll`, and for tests `memory` and `sim` |
 //! | [`engine::slots`], [`engine::gate`], [`engine::inbox`] | connections; what an address may hold; letters from other threads |
 //! | [`engine::balance`] | which reactor gets a new connection |
+//! | [`engine::ages`] | when connections began, without a word in their slots |
 //! | [`engine::app`] | what an application is, and what it can do to a connection |
 //! | [`engine::reactor`] | one core: receive, dispatch, timers, flush |
 //!

@@ -11,14 +11,14 @@ use std::{
 /// needs a name here; one of the application is part of `app` unless it has one. `crate` is the root itself:
 /// what `lib.rs` re-exports is for those outside. Modules called `tests` may look outwards.
 const LAYERS: &[&[&str]] = &[
-    &["engine::limits", "engine::error", "engine::chunks"],
+    &["engine::limits", "engine::error", "engine::chunks", "engine::ages"],
     &["engine::wire", "engine::timer"],
     &["engine::outbox"],
     &["engine::io"],
     &["engine::app", "engine::slots", "engine::gate", "engine::balance", "engine::inbox"],
     &["engine", "engine::reactor"],
     &["app::crypto", "app::protocol"],
-    &["app::config"],
+    &["app::config", "app::figures"],
     &["app::relay", "app::members"],
     &["app::session"],
     &["app"],

@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod crypto;
+pub mod figures;
 mod hosts;
 pub mod members;
 pub mod protocol;
@@ -14,11 +15,11 @@ use self::{
     crypto::rng::Rng,
     hosts::OwnHosts,
     protocol::decode::Decoder,
-    relay::{Command, Online},
+    relay::{Command, FOUND, Found, Online},
     session::{Answers, Session, Sessions},
 };
 use crate::engine::{
-    app::{Accept, App, Later, Link, Reach},
+    app::{About, Accept, App, FIGURES, Later, Link, Reach},
     error::{Close, Refusal},
     outbox::{Form, Gather, Run},
     wire::{Kind, Opcode, upgrade::Request},
@@ -131,13 +132,31 @@ impl App for Mida {
     }
 
     fn command(&mut self, command: &Command) -> Reach {
-        let Command::Reload(reload) = command;
-        self.config = reload.config.clone();
-        if reload.rules || reload.metadata.is_some() { Reach::Everyone } else { Reach::Nobody }
+        match command {
+            Command::Reload(reload) => {
+                self.config = reload.config.clone();
+                if reload.rules || reload.metadata.is_some() { Reach::Everyone } else { Reach::Nobody }
+            }
+            Command::Find(find) => {
+                Reach::These(self.sessions.connections_of(&find.identity).take(FOUND).collect())
+            }
+        }
+    }
+
+    fn describe(&mut self, conn: &Session, about: &About, command: &Command) {
+        if let Command::Find(find) = command {
+            let found = Found { reactor: find.reactor, about: *about, is_proven: conn.is_proven() };
+            // Who asked may have given up.
+            let _ = find.found.send(found);
+        }
+    }
+
+    fn figures(&self) -> [u64; FIGURES] {
+        self.sessions.figures().to_array()
     }
 
     fn visit(&mut self, link: &mut Link<'_, Session>, command: &Command) {
-        let Command::Reload(reload) = command;
+        let Command::Reload(reload) = command else { return };
         let session = *link.conn;
         if let Some(metadata) = &reload.metadata {
             link.share(form(&session), metadata);

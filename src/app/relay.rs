@@ -1,10 +1,11 @@
 //! Who else hears of something: how many are there over all cores, and what everybody is told.
 
-use super::{config::Config, protocol::encode};
-use crate::engine::{outbox::Shared, wire::Opcode};
+use super::{config::Config, crypto::key::Identity, protocol::encode};
+use crate::engine::{app::About, outbox::Shared, wire::Opcode};
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
+    mpsc::Sender,
 };
 
 /// Authenticated connections, counted by each core for itself and added up by whoever asks.
@@ -38,6 +39,11 @@ impl Online {
         self.cores[self.own].0.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// On this core.
+    pub fn own(&self) -> u64 {
+        self.cores[self.own].0.load(Ordering::Relaxed)
+    }
+
     /// Over all cores, as of now.
     pub fn total(&self) -> u64 {
         self.cores.iter().map(|count| count.0.load(Ordering::Relaxed)).sum()
@@ -48,7 +54,29 @@ impl Online {
 #[derive(Clone)]
 pub enum Command {
     Reload(Reload),
+    Find(Find),
 }
+
+/// Somebody asks which connections a key has.
+#[derive(Clone)]
+pub struct Find {
+    pub identity: Identity,
+    /// Who asks gets each; when all copies of this are gone the reactors have answered.
+    pub found: Sender<Found>,
+    /// Told with each, so that who asks knows which reactor it was.
+    pub reactor: usize,
+}
+
+/// A connection that has proven a key, or named it where that is enough.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    pub reactor: usize,
+    pub about: About,
+    pub is_proven: bool,
+}
+
+/// So many connections of a key are told on each core.
+pub const FOUND: usize = 256;
 
 /// A new configuration holds, and those connected hear of what changed for them.
 #[derive(Clone)]

@@ -10,6 +10,7 @@ use super::{
         rng::Rng,
         seal::Epoch,
     },
+    figures::Figures,
     members::{Member, Members},
     protocol::{
         decode::Message,
@@ -173,6 +174,8 @@ pub struct Sessions {
     online: Online,
     /// What is left of this turn's public-key budget.
     crypto_left_us: u32,
+    /// What is counted; what is there is added by [`Sessions::figures`].
+    counts: Figures,
     pub now_ms: u64,
 }
 
@@ -186,6 +189,7 @@ impl Sessions {
             rng,
             online,
             crypto_left_us: 0,
+            counts: Figures::default(),
             now_ms: 0,
         }
     }
@@ -224,6 +228,7 @@ impl Sessions {
         message: &Message<'_>,
         out: &mut impl Answers,
     ) {
+        self.counts.events += 1;
         if !self.pay(session, config, message.t, message.id, out) {
             return;
         }
@@ -251,6 +256,7 @@ impl Sessions {
         code: ErrorCode,
         out: &mut impl Answers,
     ) {
+        self.counts.events += 1;
         if self.pay(session, config, None, None, out) {
             self.complain(session, config, code, None, None, 0, out);
         }
@@ -321,7 +327,7 @@ impl Sessions {
     /// The epoch to seal `plaintext_bytes` more with, a new one if need be; none when this turn has no
     /// budget for a new one, or there is no key.
     pub fn epoch(&mut self, session: &Session, plaintext_bytes: usize) -> Option<&mut Epoch> {
-        let Self { members, rng, crypto_left_us, now_ms, .. } = self;
+        let Self { members, rng, crypto_left_us, counts, now_ms, .. } = self;
         let member = members.get_mut(session.member.checked_sub(1)?)?;
         let now_s = (*now_ms / 1_000) as u32;
         if member.epoch.as_ref().is_none_or(|epoch| epoch.is_spent(now_s, plaintext_bytes)) {
@@ -329,16 +335,31 @@ impl Sessions {
                 return None;
             }
             *crypto_left_us = crypto_left_us.saturating_sub(DERIVE_US);
+            counts.derivations += 1;
             // The old key is erased before the new one is there.
             member.epoch = None;
             member.epoch = Some(Epoch::derive(&member.identity.point(), now_s, rng));
         }
+        counts.seals += 1;
         member.epoch.as_mut()
     }
 
     /// Connections that have proven this key (or named it, where that is enough), as slot numbers, in no order.
     pub fn connections_of(&self, identity: &Identity) -> impl Iterator<Item = u32> {
         self.members.connections_of(identity)
+    }
+
+    /// What was counted, and what is there.
+    pub fn figures(&self) -> Figures {
+        Figures {
+            members: self.online.own(),
+            sealed: self.members.len() as u64,
+            keys: self.members.keys() as u64,
+            challenges: self.logins.len() as u64,
+            struck: self.strikes.len() as u64,
+            kept_hosts: self.dialled.len() as u64,
+            ..self.counts
+        }
     }
 
     /// Connections with an accepted key.
@@ -381,6 +402,7 @@ impl Sessions {
         if self.crypto_left_us > 0 {
             // The answer is sealed in this turn: the point need not be found from the identity once more.
             self.crypto_left_us = self.crypto_left_us.saturating_sub(DERIVE_US);
+            self.counts.derivations += 1;
             member.epoch = Some(Epoch::derive(&point, (self.now_ms / 1_000) as u32, &mut self.rng));
         } else {
             answer_by_ms = self.now_ms.saturating_add(config.limits.login_wait_ms);
@@ -486,6 +508,7 @@ impl Sessions {
         let accepted = hosts.iter().map(String::as_str);
         let (result, tries) =
             challenge::verify_counted(scheme, identity, &login.challenge, signature, accepted, dialled);
+        self.counts.verifications += u64::from(tries);
         self.crypto_left_us = self.crypto_left_us.saturating_sub(tries.saturating_mul(VERIFY_US));
         result.map_err(|refused| match refused {
             challenge::Refused::WrongHost => Reason::WrongHost,
@@ -557,6 +580,7 @@ impl Sessions {
         if !code.is_strike() || most == u32::MAX {
             return;
         }
+        self.counts.strikes += 1;
         session.flags |= STRUCK;
         let times = self.strikes.entry(out.number()).or_default();
         while times.front().is_some_and(|at| at + 60_000 <= self.now_ms) {

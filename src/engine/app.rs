@@ -6,6 +6,7 @@ use super::{
     io::Token,
     limits::Limits,
     outbox::{Form, Gather, Outbox, Run, Shared},
+    slots::State,
     wire::{Kind, Opcode, upgrade::Request},
 };
 use std::{net::SocketAddr, sync::Arc};
@@ -58,6 +59,14 @@ pub trait App {
     /// A letter for everyone has come to this connection.
     fn visit(&mut self, _link: &mut Link<'_, Self::Conn>, _command: &Self::Command) {}
 
+    /// A letter has come that asks about some connections ([`Reach::These`]): this is one of them.
+    fn describe(&mut self, _conn: &Self::Conn, _about: &About, _command: &Self::Command) {}
+
+    /// Figures of the application's own, each always at the same place, for who watches the server.
+    fn figures(&self) -> [u64; FIGURES] {
+        [0; FIGURES]
+    }
+
     /// Turns a run of messages that carry the same mark into frames: appends whole frames to
     /// `out.bytes` and advances the run. It is called again while messages are left.
     ///
@@ -85,11 +94,26 @@ pub struct Accept<C> {
     pub subprotocol: Option<&'static str>,
 }
 
+/// How many figures an application may have.
+pub const FIGURES: usize = 16;
+
 /// Whom a command reaches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reach {
     Nobody,
     Everyone,
+    /// The connections in these slots, each by [`App::describe`]; at once, so few.
+    These(Vec<u32>),
+}
+
+/// What the engine knows of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct About {
+    pub peer: Option<SocketAddr>,
+    /// When it began, in milliseconds of reactor time, to about a second.
+    pub since_ms: u64,
+    pub queue_bytes: u32,
+    pub state: State,
 }
 
 /// Not in this turn.
@@ -168,6 +192,7 @@ impl<C> Link<'_, C> {
 
     #[inline]
     fn queue(&mut self) -> u32 {
+        self.outbox.messages += 1;
         ready(self.queue, self.outbox, self.dirty, self.token.index)
     }
 }

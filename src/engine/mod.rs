@@ -1,6 +1,7 @@
 //! A WebSocket server that knows no application: limits and errors, the wire format, timers, queues, the
 //! way to the kernel, and a reactor that joins them.
 
+pub mod ages;
 pub mod app;
 pub mod balance;
 pub mod chunks;

@@ -123,6 +123,10 @@ pub struct Outbox {
     /// The capacity of those.
     gather_bytes: usize,
     bytes: u64,
+    /// Messages that an application has queued, counted by [`Link`](super::app::Link).
+    pub messages: u64,
+    /// Bytes that the kernel has taken.
+    pub sent_bytes: u64,
 }
 
 impl Outbox {
@@ -325,6 +329,7 @@ impl Outbox {
             held.in_flight -= sent;
             held.bytes -= sent;
             self.bytes -= u64::from(sent);
+            self.sent_bytes += u64::from(sent);
         }
     }
 

@@ -20,6 +20,20 @@ pub enum State {
     Draining,
 }
 
+impl State {
+    /// In the order of life.
+    pub const ALL: [State; 4] = [State::Upgrading, State::Open, State::Closing, State::Draining];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            State::Upgrading => "upgrading",
+            State::Open => "open",
+            State::Closing => "closing",
+            State::Draining => "draining",
+        }
+    }
+}
+
 /// What a connection always has. What only some need lives in side slabs behind 4-byte handles.
 #[derive(Debug)]
 pub struct Slot<S, C> {

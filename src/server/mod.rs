@@ -2,10 +2,17 @@
 //! table of its own. The first of each core accepts, and deals to all (`engine::balance`).
 
 pub mod cores;
+pub mod figures;
 pub mod file_table;
 pub mod files;
 pub mod listen;
 pub mod memory;
+pub mod turns;
+
+use self::{
+    figures::{Board, Figures},
+    turns::Turns,
+};
 
 use crate::engine::{
     app::App,
@@ -23,11 +30,15 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
+        atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, Sender, channel},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
+
+/// A reactor that turns publishes its figures no more often than this, unless it is asked.
+const PUBLISH: Duration = Duration::from_millis(100);
 
 /// Where and how a server runs.
 #[derive(Clone, Debug)]
@@ -79,11 +90,24 @@ pub struct Running<C: Send + 'static> {
     addresses: Vec<SocketAddr>,
     inboxes: Vec<Arc<Inbox<Letter<C>, EpollWaker>>>,
     balance: Arc<Balance>,
+    boards: Arc<[Board]>,
+    draining: AtomicBool,
     /// Of each reactor.
     room: usize,
     threads: Vec<JoinHandle<()>>,
     /// Closed last, in the table of the thread that they were opened in.
     _desks: Arc<[Desk]>,
+}
+
+/// What became of a reactor that was asked for its figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pulse {
+    /// It has turned and published.
+    Beats,
+    /// It has not, in the time that it was given.
+    Silent,
+    /// Its thread has ended.
+    Ended,
 }
 
 /// What a thread has to say before its reactor begins.
@@ -110,6 +134,7 @@ where
     let most = u32::try_from(plan.settings.capacity).unwrap_or(u32::MAX);
     let balance = Arc::new(Balance::new(plan.cores.len(), each, most));
     let gate = Arc::new(Gate::default());
+    let boards: Arc<[Board]> = (0..reactors).map(|_| Board::default()).collect();
     // What reactors share is opened before they have tables of their own.
     let desks = (0..reactors).map(|_| Desk::new()).collect::<io::Result<Arc<[Desk]>>>();
     let desks = desks.map_err(StartError::Backend)?;
@@ -128,7 +153,7 @@ where
         let app = app(number, &addresses);
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), number);
         let (gate, balance, desks) = (gate.clone(), balance.clone(), desks.clone());
-        let keeper = keeper.clone();
+        let (keeper, boards) = (keeper.clone(), boards.clone());
         let (tell, give) = (tell.clone(), give.clone());
         let (settings, set): (Sender<Settings>, Receiver<Settings>) = channel();
         go.push(settings);
@@ -146,7 +171,7 @@ where
             reactor.join(balance, number);
             let _ = give.send((number, reactor.inbox()));
             drop(give);
-            run(reactor, clock, &keeper);
+            run(reactor, number, &boards[number], clock, &keeper);
         });
         threads.push(thread.map_err(|error| StartError::Core { core, error })?);
     }
@@ -163,7 +188,8 @@ where
     let mut inboxes: Vec<_> = given.iter().take(reactors).collect();
     inboxes.sort_by_key(|(number, _)| *number);
     let inboxes = inboxes.into_iter().map(|(_, inbox)| inbox).collect();
-    Ok(Running { addresses, inboxes, balance, room, threads, _desks: desks })
+    let draining = AtomicBool::new(false);
+    Ok(Running { addresses, inboxes, balance, boards, draining, room, threads, _desks: desks })
 }
 
 /// What a reactor's own thread opens, in its own table.
@@ -180,20 +206,40 @@ fn prepare(
 }
 
 /// A reactor's life: until it is drained.
-fn run<A: App>(mut reactor: Reactor<Epoll, A>, clock: Instant, keeper: &Sender<()>) {
-    let now_ms = || clock.elapsed().as_millis() as u64;
+fn run<A: App>(
+    mut reactor: Reactor<Epoll, A>,
+    number: usize,
+    board: &Board,
+    clock: Instant,
+    keeper: &Sender<()>,
+) {
     let mut tide = memory::Tide::default();
+    let mut turns = Turns::default();
+    let mut now = clock.elapsed();
+    let mut published = now;
+    board.publish(Figures::of(&reactor, &turns));
     while !reactor.is_drained() {
-        if let Err(error) = reactor.wait(now_ms()) {
+        if let Err(error) = reactor.wait(now.as_millis() as u64) {
             tracing::error!(%error, "epoll is broken; this core stops");
             return;
         }
-        reactor.turn(now_ms());
+        let woken = clock.elapsed();
+        reactor.turn(woken.as_millis() as u64);
         let held = reactor.holdings();
         if tide.is_out(reactor.connections(), held.queue_bytes + held.tail_bytes) {
             let _ = keeper.send(());
         }
+        now = clock.elapsed();
+        turns.add((now - woken).as_nanos() as u64);
+        if now - published >= PUBLISH || !reactor.reports().is_empty() {
+            published = now;
+            board.publish(Figures::of(&reactor, &turns));
+            for report in reactor.reports().drain(..) {
+                let _ = report.send(number);
+            }
+        }
     }
+    board.publish(Figures::of(&reactor, &turns));
 }
 
 impl<C: Send + 'static> Running<C> {
@@ -220,6 +266,49 @@ impl<C: Send + 'static> Running<C> {
     pub fn post_settings(&self, settings: &Settings) -> bool {
         self.balance.set_most(u32::try_from(settings.capacity).unwrap_or(u32::MAX));
         self.post(|| Letter::Settings(Settings { capacity: self.room, ..settings.clone() }))
+    }
+
+    /// Tells every reactor to close all its connections and to end.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        self.post(|| Letter::Drain);
+    }
+
+    /// Whether [`Running::drain`] was called.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Has every reactor turn and publish its figures, and waits for that, but not beyond `most`.
+    pub fn take_pulse(&self, most: Duration) -> Vec<Pulse> {
+        let until = Instant::now() + most;
+        let (tell, told) = channel();
+        let mut pulses = Vec::with_capacity(self.inboxes.len());
+        let mut waiting = 0;
+        for (inbox, thread) in self.inboxes.iter().zip(&self.threads) {
+            let is_asked = !thread.is_finished() && inbox.post(Letter::Report(tell.clone())).is_ok();
+            waiting += usize::from(is_asked);
+            pulses.push(Pulse::Silent);
+        }
+        while waiting > 0
+            && let Ok(number) = told.recv_timeout(until.saturating_duration_since(Instant::now()))
+        {
+            waiting -= 1;
+            if let Some(pulse) = pulses.get_mut(number) {
+                *pulse = Pulse::Beats;
+            }
+        }
+        for (pulse, thread) in pulses.iter_mut().zip(&self.threads) {
+            if *pulse == Pulse::Silent && thread.is_finished() {
+                *pulse = Pulse::Ended;
+            }
+        }
+        pulses
+    }
+
+    /// What each reactor has published last.
+    pub fn figures(&self) -> Vec<Figures> {
+        self.boards.iter().map(Board::read).collect()
     }
 
     /// How many connections the server takes.

@@ -332,6 +332,10 @@ impl Io for Epoll {
     }
 
     #[inline]
+    fn peer(&self, socket: &TcpStream) -> Option<SocketAddr> {
+        socket.peer_addr().ok()
+    }
+
     fn send(&mut self, token: Token, socket: &mut TcpStream, mut gather: Gather) -> Sending {
         let sent = match write(socket, &gather) {
             Ok(sent) if sent < gather.len() => sent,

@@ -110,6 +110,11 @@ pub trait Io {
     /// The kernel has no room to watch one more socket.
     fn open(&mut self, token: Token, socket: &mut Self::Socket) -> io::Result<()>;
 
+    /// The peer's address, where the backend can tell.
+    fn peer(&self, _socket: &Self::Socket) -> Option<SocketAddr> {
+        None
+    }
+
     /// Sends all of `gather`. One send a connection at a time.
     fn send(&mut self, token: Token, socket: &mut Self::Socket, gather: Gather) -> Sending;
 

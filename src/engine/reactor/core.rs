@@ -1,8 +1,9 @@
 //! What a reactor knows of its connections, and how their bytes leave and they end. The backend is only
 //! touched here to send and to close.
 
-use super::waits::Held;
+use super::{stats::Stats, waits::Held};
 use crate::engine::{
+    ages::Ages,
     app::{App, Link, ready},
     balance::Balance,
     chunks::Chunks,
@@ -43,21 +44,6 @@ pub struct Settings {
     pub capacity: usize,
 }
 
-/// Counters of one reactor, from its start.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Stats {
-    pub accepted: u64,
-    /// Of those, dealt to other reactors.
-    pub dealt: u64,
-    /// Dealt here by others.
-    pub taken_over: u64,
-    /// Dealt here too, and lost for want of descriptors.
-    pub lost: u64,
-    pub accept_failures: u64,
-    /// Calls of the application that panicked.
-    pub panics: u64,
-}
-
 /// What an incomplete message, an incomplete head or held input keeps.
 #[derive(Default)]
 pub struct Tail {
@@ -93,6 +79,7 @@ pub struct Core<S, C> {
     /// Our addresses that peers have connected to; slots hold an index.
     pub locals: Vec<SocketAddr>,
     pub slots: Slots<S, C>,
+    pub ages: Ages,
     pub wheel: Wheel,
     pub outbox: Outbox,
     pub tails: Chunks<Tail, 9>,
@@ -115,6 +102,7 @@ impl<S, C: Default> Core<S, C> {
     pub fn new(settings: Settings, gate: Arc<Gate>, seed: u64) -> Self {
         Self {
             slots: Slots::default(),
+            ages: Ages::default(),
             balance: Arc::new(Balance::alone(room(&settings))),
             number: 0,
             unseated: 0,
@@ -236,24 +224,25 @@ impl<S, C: Default> Core<S, C> {
             // frame is to get through.
             self.outbox.discard(slot.queue);
         }
-        self.say_close(index, &payload[..2 + phrase.len()]);
+        if self.say_close(index, &payload[..2 + phrase.len()]) {
+            self.stats.closes[close as usize] += 1;
+        }
     }
 
-    /// Queues a close frame with this payload; the rest of the close follows by itself.
-    pub fn say_close(&mut self, index: u32, payload: &[u8]) {
-        let Some(slot) = self.slots.at(index) else { return };
-        if slot.state != State::Open {
-            return;
-        }
+    /// Queues a close frame with this payload, if the connection is open; the rest of the close follows by
+    /// itself.
+    pub fn say_close(&mut self, index: u32, payload: &[u8]) -> bool {
+        let Some(slot) = self.slots.at(index).filter(|slot| slot.state == State::Open) else { return false };
         let queue = ready(&mut slot.queue, &mut self.outbox, &mut self.dirty, index);
         self.outbox.push_frame(queue, Opcode::Close, payload);
         self.start_closing(index);
+        true
     }
 
     /// What is queued is the last that this connection is told.
     pub fn start_closing(&mut self, index: u32) {
         let Some(slot) = self.slots.at(index) else { return };
-        slot.state = State::Closing;
+        self.stats.pass(&mut slot.state, State::Closing);
         if slot.flags & CLOGGED != 0 {
             // Its end has to be seen.
             slot.flags &= !CLOGGED;
@@ -373,7 +362,7 @@ impl<S, C: Default> Core<S, C> {
                 self.outbox.discard(queue);
                 if let Some(slot) = self.slots.at(index) {
                     // A close frame that was queued is gone too.
-                    slot.state = State::Open;
+                    self.stats.pass(&mut slot.state, State::Open);
                 }
                 self.fail(index, Close::Internal);
                 if gather.is_none() {
@@ -452,7 +441,7 @@ impl<S, C: Default> Core<S, C> {
                 }
                 let token = Token { index, generation: slot.generation };
                 io.shutdown(token, &mut slot.socket);
-                slot.state = State::Draining;
+                self.stats.pass(&mut slot.state, State::Draining);
             }
             return;
         }
@@ -489,6 +478,7 @@ impl<S, C: Default> Core<S, C> {
         };
         let Some(index) = found else { return false };
         self.condemn(index, true);
+        self.stats.closes[Close::TooSlow as usize] += 1;
         // What it holds is given back now, also what is in flight: the backend forgets it with the burial.
         if let Some(slot) = self.slots.at(index) {
             let queue = std::mem::replace(&mut slot.queue, Outbox::NONE);
@@ -508,6 +498,8 @@ impl<S, C: Default> Core<S, C> {
             }
             self.wheel_forget(index);
             let Some(slot) = self.slots.remove(index) else { continue };
+            self.stats.leave(slot.state);
+            self.stats.broken += u64::from(slot.state == State::Open && !reset);
             let token = Token { index, generation: slot.generation };
             io.close(token, slot.socket, reset);
             self.outbox.close(slot.queue);

@@ -5,24 +5,31 @@ mod audit;
 mod core;
 mod look;
 mod receive;
+mod stats;
 mod waits;
 
 pub use self::{
     audit::Audit,
-    core::{Settings, Stats},
+    core::Settings,
+    stats::{FAREWELLS, Stats},
 };
 
 use self::core::{Core, guarded, room};
 use super::{
-    app::{App, Reach},
+    app::{About, App, Reach},
     balance::{Balance, Full},
     error::{Close, Refusal},
     gate::Gate,
     inbox::Inbox,
     io::{Completion, Io},
-    slots::{REFUSE_ADDRESS, SEATED},
+    slots::{REFUSE_ADDRESS, SEATED, State},
 };
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, mpsc::Sender},
+    time::Duration,
+};
 
 /// Letters that may wait for a reactor.
 const INBOX: usize = 4_096;
@@ -52,6 +59,8 @@ pub enum Letter<C> {
     Command(C),
     /// New limits and heartbeat, for connections old and new.
     Settings(Settings),
+    /// Whoever runs the reactor is to publish its figures and to send its number: see [`Reactor::reports`].
+    Report(Sender<usize>),
     /// Stop listening, close everybody with 1001, and be done when all are gone.
     Drain,
 }
@@ -70,6 +79,7 @@ pub struct Reactor<I: Io, A: App> {
     round: (Vec<Errand<A::Command>>, u32),
     /// Letters for the next round.
     waiting: Vec<Errand<A::Command>>,
+    reports: Vec<Sender<usize>>,
     /// Until then nothing is accepted; `u64::MAX` while accepting goes on.
     accept_again_ms: u64,
     /// The reactor stood still: until then, timers wait for what came meanwhile.
@@ -95,6 +105,7 @@ impl<I: Io, A: App> Reactor<I, A> {
             letters: Vec::new(),
             round: (Vec::new(), 0),
             waiting: Vec::new(),
+            reports: Vec::new(),
             accept_again_ms: u64::MAX,
             late_until_ms: None,
             draining: false,
@@ -143,6 +154,7 @@ impl<I: Io, A: App> Reactor<I, A> {
             match self.io.next(&mut self.core.slots) {
                 None => break,
                 Some(Completion::Received { token, bytes }) => {
+                    self.core.stats.received_bytes += bytes.len() as u64;
                     self.core.received(&mut self.app, token, bytes);
                 }
                 Some(Completion::Ended { token, result }) => self.core.ended(token, result),
@@ -170,6 +182,7 @@ impl<I: Io, A: App> Reactor<I, A> {
         }
         if self.timers_may_fire(due_ms) {
             while let Some((index, deadline_ms)) = self.core.wheel.pop(&mut self.core.slots, now_ms) {
+                self.core.stats.fired(now_ms.saturating_sub(deadline_ms));
                 self.core.fired(&mut self.app, index, deadline_ms);
                 self.settle(false);
             }
@@ -192,6 +205,21 @@ impl<I: Io, A: App> Reactor<I, A> {
 
     pub fn stats(&self) -> &Stats {
         &self.core.stats
+    }
+
+    /// Completions for connections that were gone already.
+    pub fn stale(&self) -> u64 {
+        self.core.slots.stale
+    }
+
+    /// Messages that the application has queued, and bytes that the kernel has taken.
+    pub fn sent(&self) -> (u64, u64) {
+        (self.core.outbox.messages, self.core.outbox.sent_bytes)
+    }
+
+    /// Who waits for this reactor's figures to be published; each is then sent the reactor's number.
+    pub fn reports(&mut self) -> &mut Vec<Sender<usize>> {
+        &mut self.reports
     }
 
     /// What the connections hold beyond their slots.
@@ -265,6 +293,8 @@ impl<I: Io, A: App> Reactor<I, A> {
         }
         core.unseated += usize::from(flags & SEATED == 0);
         let token = core.slots.insert(socket, address, flags);
+        core.ages.begin(token.generation, core.now_ms);
+        core.stats.enter(State::Upgrading);
         let local = core.intern(local);
         let Some(slot) = core.slots.at(token.index) else { return };
         slot.local = local;
@@ -323,8 +353,10 @@ impl<I: Io, A: App> Reactor<I, A> {
         for letter in letters.drain(..) {
             match letter {
                 Letter::Command(command) => {
-                    if guarded(&mut self.core.stats, || self.app.command(&command)) == Some(Reach::Everyone) {
-                        self.waiting.push(Errand::Command(command));
+                    match guarded(&mut self.core.stats, || self.app.command(&command)) {
+                        Some(Reach::Everyone) => self.waiting.push(Errand::Command(command)),
+                        Some(Reach::These(slots)) => self.describe(&slots, &command),
+                        Some(Reach::Nobody) | None => {}
                     }
                 }
                 Letter::Settings(settings) => {
@@ -332,6 +364,7 @@ impl<I: Io, A: App> Reactor<I, A> {
                     self.core.settings = settings;
                     self.waiting.push(Errand::Heartbeat);
                 }
+                Letter::Report(to) => self.reports.push(to),
                 Letter::Drain => {
                     self.draining = true;
                     self.io.stop_listening();
@@ -342,6 +375,21 @@ impl<I: Io, A: App> Reactor<I, A> {
         }
         letters.shrink_to(LETTERS_KEPT);
         self.letters = letters;
+    }
+
+    /// Tells the application about these connections.
+    fn describe(&mut self, slots: &[u32], command: &A::Command) {
+        let core = &mut self.core;
+        for index in slots {
+            let Some(slot) = core.slots.at(*index) else { continue };
+            let about = About {
+                peer: self.io.peer(&slot.socket),
+                since_ms: core.ages.since_ms(slot.generation),
+                queue_bytes: core.outbox.get(slot.queue).map_or(0, |queue| queue.bytes()),
+                state: slot.state,
+            };
+            guarded(&mut core.stats, || self.app.describe(&slot.conn, &about, command));
+        }
     }
 
     /// Brings the letters for everyone to some more connections. Those that wait when a round begins go

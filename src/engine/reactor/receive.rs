@@ -81,6 +81,7 @@ impl<S, C: Default> Core<S, C> {
             match reader.next() {
                 Ok(Some(Received::Message { kind, payload })) => {
                     frames = true;
+                    self.stats.messages += 1;
                     let mut link = link(
                         slot,
                         index,
@@ -160,8 +161,10 @@ impl<S, C: Default> Core<S, C> {
             }
             Ends::Close(close) => self.fail(index, close),
             Ends::Closed(code) => {
-                let code = code.map(u16::to_be_bytes);
-                self.say_close(index, code.as_ref().map_or(&[], |code| &code[..]));
+                let answer = code.map(u16::to_be_bytes);
+                if self.say_close(index, answer.as_ref().map_or(&[], |code| &code[..])) {
+                    self.stats.farewell(code);
+                }
             }
         }
     }
@@ -233,7 +236,7 @@ impl<S, C: Default> Core<S, C> {
             Err(refusal) => return self.refuse(index, refusal),
         };
         slot.conn = conn;
-        slot.state = State::Open;
+        self.stats.pass(&mut slot.state, State::Open);
         slot.flags |= ALIVE | FRESH;
         let queue = ready(&mut slot.queue, &mut self.outbox, &mut self.dirty, index);
         self.outbox.push_raw(queue, |response| upgrade::accept(response, request.key, subprotocol));
@@ -251,6 +254,7 @@ impl<S, C: Default> Core<S, C> {
         debug_assert!(slot.queue == Outbox::NONE);
         let queue = ready(&mut slot.queue, &mut self.outbox, &mut self.dirty, index);
         self.outbox.push_raw(queue, |response| upgrade::refuse(response, refusal));
+        self.stats.refusals[refusal as usize] += 1;
         self.start_closing(index);
     }
 }

@@ -320,6 +320,13 @@ impl World {
         assert!(held <= core.held.len());
         assert!(found.queue_bytes + found.tail_bytes <= core.settings.limits.reactor_queue_bytes);
         assert_eq!(self.reactor.holdings(), found);
+        let mut states = [0; State::ALL.len()];
+        for index in 0..self.reactor.core.slots.end() {
+            if let Some(slot) = self.reactor.core.slots.at(index) {
+                states[slot.state as usize] += 1;
+            }
+        }
+        assert_eq!(self.reactor.stats().connections, states);
     }
 
     /// All clients leave; nothing of them may stay.
