@@ -1,10 +1,12 @@
 //! The command line: one file a command.
 
+mod admin;
 mod connect;
 mod doctor;
 mod keygen;
 mod load;
 mod options;
+mod secret_file;
 mod serve;
 
 use clap::{Parser, Subcommand, error::ErrorKind};

@@ -6,7 +6,12 @@ use mida::{
     engine::limits::Limits,
 };
 use serde::Deserialize;
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// Each field is a flag, and in the file a key of the same name.
 #[derive(Args, Clone, Debug, Default, Deserialize, PartialEq)]
@@ -55,6 +60,15 @@ pub struct Options {
     /// Connections of the whole server [default: what the open-file limit allows]
     #[arg(long, value_name = "N")]
     pub max_connections: Option<u32>,
+    /// Address for metrics, health and the operator's questions over HTTP [default: none]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    pub admin: Option<SocketAddr>,
+    /// File with the token that the admin address asks for, 16 to 512 visible characters
+    #[arg(long, value_name = "FILE")]
+    pub admin_token: Option<PathBuf>,
+    /// Host that requests to the admin address may name, repeatable [default: localhost and its own]
+    #[arg(long, value_name = "HOST")]
+    pub admin_host: Vec<String>,
     /// A limit of PROTOCOL.md, repeatable; 0 takes it away
     #[arg(long, value_name = "NAME=VALUE", value_parser = limit)]
     #[serde(skip)]
@@ -119,6 +133,9 @@ impl Options {
             maintenance_in: self.maintenance_in.or(file.maintenance_in),
             public_host: list(self.public_host, file.public_host),
             max_connections: self.max_connections.or(file.max_connections),
+            admin: self.admin.or(file.admin),
+            admin_token: self.admin_token.or(file.admin_token),
+            admin_host: list(self.admin_host, file.admin_host),
             limit: Vec::new(),
             limits,
             metadata: file.metadata,
@@ -232,6 +249,9 @@ mod tests {
             maintenance-in = 60
             public-host = ["a.example"]
             max-connections = 10
+            admin = "127.0.0.1:9090"
+            admin-token = "token"
+            admin-host = ["mida.internal"]
             [limits]
             fragments = 3
             message_ms = 0
@@ -252,6 +272,8 @@ mod tests {
         assert_eq!((config.maintenance_at_ms, config.public.as_str()), (Some(61_000), r#""region":"eu""#));
         assert_eq!((options.listen.len(), options.max_connections, config.heartbeat_ms), (2, Some(10), 500));
         assert_eq!(options.reactors_per_core(), Ok(3));
+        assert_eq!(options.admin, Some(([127, 0, 0, 1], 9090).into()));
+        assert_eq!((options.admin_token, options.admin_host.len()), (Some("token".into()), 1));
         assert_eq!((config.hosts, config.origins.len(), config.batching), (options.public_host, 1, true));
     }
 

@@ -1,6 +1,6 @@
 //! `mida serve`: the server's life from flags to the last close frame.
 
-use super::options::Options;
+use super::{admin, options::Options};
 use clap::Args;
 use mida::{
     app::{
@@ -10,7 +10,7 @@ use mida::{
         relay::{Command, Online, Reload},
     },
     engine::reactor::{Letter, Settings},
-    server::{self, Plan, Running, cores, files, memory},
+    server::{self, Plan, Running, admin::Service, cores, files, memory, turns::Turns},
 };
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
@@ -56,12 +56,16 @@ pub fn run(flags: Flags) -> Result<ExitCode, String> {
         Some(list) => cores::parse(list, &allowed)?,
         None => allowed,
     };
+    let (guard, warning) = admin::guard(&options)?;
     let listen = match &options.listen[..] {
         [] => vec![([127, 0, 0, 1], 7700).into()],
         listen => listen.to_vec(),
     };
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(|error| error.to_string())?;
     log_to_stderr();
+    if let Some(warning) = warning {
+        tracing::warn!("{}", warning.trim_start_matches("warning: "));
+    }
     let open_files = files::raise_limit();
     let settings = settings(&config, &options);
     let plan = Plan { listen, cores, reactors_per_core: options.reactors_per_core()?, open_files, settings };
@@ -74,6 +78,13 @@ pub fn run(flags: Flags) -> Result<ExitCode, String> {
         Mida::new(config.clone(), online.of(number), rng)
     })
     .map_err(|error| error.to_string())?;
+
+    let running = Arc::new(running);
+    if let Some(address) = options.admin {
+        let service = Service::new(running.clone(), clock, guard);
+        let at = service.listen(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+        tracing::info!("admin on http://{at}");
+    }
 
     let addresses: Vec<_> = running.addresses().iter().map(|address| format!("ws://{address}")).collect();
     let mut stdout = io::stdout();
@@ -92,7 +103,6 @@ pub fn run(flags: Flags) -> Result<ExitCode, String> {
         tracing::warn!("the open-file limit leaves little room: raise it (ulimit -Hn) for more connections");
     }
 
-    let running = Arc::new(running);
     let mut server = Server { flags, config, options, clock, online, running, ends: false };
     for signal in signals.forever() {
         match signal {
@@ -126,10 +136,12 @@ impl Server {
             // Announced once, it comes when it was said to come.
             config.maintenance_at_ms = self.config.maintenance_at_ms;
         }
-        let fixed =
-            |options: &Options| (options.listen.clone(), options.cores.clone(), options.reactors_per_core);
+        let fixed = |options: &Options| {
+            let admin = (options.admin, options.admin_token.clone(), options.admin_host.clone());
+            (options.listen.clone(), options.cores.clone(), options.reactors_per_core, admin)
+        };
         if fixed(&options) != fixed(&self.options) {
-            tracing::warn!("listen, cores and reactors-per-core change only with a restart");
+            tracing::warn!("listen, cores, reactors-per-core and admin change only with a restart");
         }
         let settings = settings(&config, &options);
         let config = Arc::new(config);
@@ -152,13 +164,27 @@ impl Server {
         }
         self.ends = true;
         tracing::info!("closing all connections");
-        self.running.post(|| Letter::Drain);
+        self.running.drain();
         let running = self.running.clone();
         std::thread::spawn(move || {
             running.wait(DRAIN_MOST);
+            tell_turns(&running);
             std::process::exit(0);
         });
     }
+}
+
+/// The last word of a server: how long its reactors kept their clients waiting.
+fn tell_turns(running: &Running<Command>) {
+    let mut turns = Turns::default();
+    running.figures().iter().for_each(|figures| turns.merge(&figures.turns));
+    let us = |ns: u64| ns / 1_000;
+    tracing::info!(
+        turns = turns.count(),
+        p999_us = us(turns.per_mille_ns(999)),
+        max_us = us(turns.max_ns()),
+        "ended"
+    );
 }
 
 fn settings(config: &Config, options: &Options) -> Settings {

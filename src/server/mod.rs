@@ -1,6 +1,7 @@
 //! Runs an application on the engine: one or more pinned threads for each core, a reactor on each, with a file
 //! table of its own. The first of each core accepts, and deals to all (`engine::balance`).
 
+pub mod admin;
 pub mod cores;
 pub mod figures;
 pub mod file_table;

@@ -195,6 +195,13 @@ impl Server {
         self.address
     }
 
+    /// Where it answers its operator.
+    pub fn admin(&self) -> SocketAddr {
+        let told = self.stderr_with("ready");
+        let (_, rest) = told.split_once("admin on http://").expect("a server with --admin");
+        rest.lines().next().and_then(|line| line.trim().parse().ok()).expect("an address")
+    }
+
     /// Like `ws://127.0.0.1:7700`.
     pub fn url(&self) -> String {
         format!("ws://{}", self.address)

@@ -2,6 +2,7 @@
 
 use crate::{
     common::{Ended, Server, path},
+    metrics::{Metrics, scrape},
     peer::Peer,
 };
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
@@ -30,8 +31,10 @@ static STARTED: AtomicUsize = AtomicUsize::new(0);
 pub struct Target {
     server: Server,
     config: PathBuf,
-    /// Descriptors it had before the first client.
-    files: Vec<u64>,
+    /// Descriptors that each of its reactors had before the first client.
+    files: Vec<Vec<u64>>,
+    /// What its operator saw then.
+    before: Metrics,
 }
 
 impl Target {
@@ -44,10 +47,21 @@ impl Target {
     pub fn beating(heartbeat_ms: u64, flags: &[&str]) -> Target {
         let config = path(&format!("hostile-{}.toml", STARTED.fetch_add(1, Ordering::Relaxed)));
         fs::write(&config, format!("heartbeat = {heartbeat_ms}\n")).unwrap();
-        let server = Server::start(&[&["--config", config.to_str().unwrap()], flags].concat());
+        let own = ["--config", config.to_str().unwrap(), "--admin", "127.0.0.1:0"];
+        let server = Server::start(&[&own[..], flags].concat());
         server.stderr_with("ready");
-        let files = files(server.pid());
-        Target { server, config, files }
+        let (files, before) = (files(server.pid()), scrape(server.admin()));
+        Target { server, config, files, before }
+    }
+
+    /// Where it answers its operator.
+    pub fn admin(&self) -> SocketAddr {
+        self.server.admin()
+    }
+
+    /// What its operator sees now.
+    pub fn scrape(&self) -> Metrics {
+        scrape(self.admin())
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -73,9 +87,9 @@ impl Target {
         self.signal(Signal::HUP);
     }
 
-    /// Lets it have this many connections from now on, for want of descriptors.
+    /// Lets its first reactor have this many connections from now on, for want of descriptors.
     pub fn allow_connections(&self, most: usize) {
-        let mut free = (0..).filter(|number| !self.files.contains(number));
+        let mut free = (0..).filter(|number| !self.files[0].contains(number));
         let current = free.nth(most);
         let limit = Rlimit { current, maximum: getrlimit(Resource::Nofile).maximum };
         prlimit(Some(self.pid()), Resource::Nofile, limit).unwrap();
@@ -83,7 +97,8 @@ impl Target {
 
     /// Connections it holds, by its descriptors.
     pub fn connections(&self) -> usize {
-        files(self.pid()).len().saturating_sub(self.files.len())
+        let count = |tables: &[Vec<u64>]| tables.iter().map(Vec::len).sum::<usize>();
+        count(&files(self.pid())).saturating_sub(count(&self.files))
     }
 
     /// Waits until it holds as many connections as this, and looks again after every `tick`.
@@ -95,14 +110,17 @@ impl Target {
         }
     }
 
-    /// CPU time of all its threads.
+    /// CPU time of all its threads but those that answer the operator.
     pub fn cpu(&self) -> Duration {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid().as_raw_nonzero())).unwrap();
+        let is_asked = |task: &PathBuf| {
+            fs::read_to_string(task.join("comm")).is_ok_and(|name| !name.starts_with("mida-a"))
+        };
         let of = |task: PathBuf| {
             let text = fs::read_to_string(task.join("schedstat")).unwrap();
             text.split(' ').next().unwrap().parse().map(Duration::from_nanos).unwrap()
         };
-        tasks.map(|task| of(task.unwrap().path())).sum()
+        tasks.map(|task| task.unwrap().path()).filter(is_asked).map(of).sum()
     }
 
     /// Bytes of address space, and of memory in use.
@@ -115,10 +133,50 @@ impl Target {
     }
 }
 
-/// Descriptors of a process.
-fn files(pid: Pid) -> Vec<u64> {
-    let files = fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero())).unwrap();
-    files.map(|file| file.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect()
+/// Descriptors of each reactor of a process: each has a table of its own, on a thread named after its core.
+fn files(pid: Pid) -> Vec<Vec<u64>> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).unwrap();
+    let tasks = tasks.map(|task| task.unwrap().path());
+    let is_reactor = |task: &PathBuf| {
+        let name = fs::read_to_string(task.join("comm")).unwrap_or_default();
+        name.strip_prefix("mida-").is_some_and(|core| core.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let table = |task: PathBuf| {
+        let files = fs::read_dir(task.join("fd")).unwrap();
+        files.map(|file| file.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect()
+    };
+    tasks.filter(is_reactor).map(table).collect()
+}
+
+/// What connections hold.
+const HELD: &[&str] = &[
+    "mida_queues",
+    "mida_queue_bytes",
+    "mida_tails",
+    "mida_tail_bytes",
+    "mida_members",
+    "mida_sealed_connections",
+    "mida_keys",
+    "mida_challenges",
+    "mida_struck_connections",
+    "mida_strange_hosts",
+];
+
+/// What was held for others is given back: but for a fresh client's slot all is as before the first one.
+fn is_back(target: &Target) {
+    let (before, now) = (&target.before, target.scrape());
+    for state in ["upgrading", "open", "closing", "draining"] {
+        let of = |metrics: &Metrics| metrics.sum("mida_connections", &[("state", state)]);
+        let own = if state == "open" { 1.0 } else { 0.0 };
+        assert_eq!(of(&now), of(before) + own, "{state} connections");
+    }
+    for name in HELD {
+        // The host that the fresh client names is not this server's.
+        let own = if *name == "mida_strange_hosts" { 1.0 } else { 0.0 };
+        let (held, most) = (now.sum(name, &[]), before.sum(name, &[]) + own);
+        assert!(held <= most, "{name} is {held}, not {most}");
+    }
+    assert_eq!(now.sum("mida_panics_total", &[]), 0.0);
 }
 
 /// Everybody has left: a fresh client is served at once, what the others held has been given back, and no
@@ -136,6 +194,7 @@ pub fn calm(target: &Target) {
         let (quiet, cpu) = (quiet.elapsed(), target.cpu() - cpu);
         if target.connections() == 1 {
             assert!(cpu < quiet / 20, "{cpu:?} of CPU time in {quiet:?} with nothing to do");
+            is_back(target);
             return;
         }
         assert!(since.elapsed() < PATIENCE, "it still holds {} connections", target.connections());

@@ -1,11 +1,8 @@
 //! A secret key from a file, as `mida keygen` writes it.
 
+use crate::cli::secret_file;
 use mida::app::crypto::key::SecretKey;
-use std::{fs::File, io::Read, os::unix::fs::PermissionsExt, path::Path};
-use zeroize::Zeroizing;
-
-/// More than any key with white space around it.
-const FILE_BYTES: u64 = 1_024;
+use std::path::Path;
 
 /// Reads 64 hex digits; white space behind them is passed over. The warning, if there is one, is for the
 /// owner of the file.
@@ -14,36 +11,26 @@ const FILE_BYTES: u64 = 1_024;
 /// One line with the file and what is wrong; never what is in it.
 pub fn read(path: &Path) -> Result<(SecretKey, Option<String>), String> {
     let name = path.display();
-    let fails = |error: std::io::Error| match error.kind() {
+    let (digits, warning) = secret_file::read(path, "secret key").map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {
             format!("there is no file {name}: make a key with mida keygen --out {name}")
         }
         _ => format!("cannot read {name}: {error}"),
-    };
-    let file = File::open(path).map_err(fails)?;
-    let about = file.metadata().map_err(fails)?;
-    let mut text = Zeroizing::new(Vec::with_capacity(FILE_BYTES as usize));
-    file.take(FILE_BYTES).read_to_end(&mut text).map_err(fails)?;
-    let whole = text.len() < FILE_BYTES as usize;
-    let digits = if whole { text.trim_ascii_end() } else { &text[..] };
-    let secret = SecretKey::from_hex(digits).map_err(|problem| match digits.len() {
+    })?;
+    let secret = SecretKey::from_hex(&digits).map_err(|problem| match digits.len() {
         66 | 130 if digits.iter().all(u8::is_ascii_hexdigit) => {
             format!("{name} holds a public key; the secret one is in the file that mida keygen made")
         }
         0 => format!("{name} is empty: {problem}"),
         _ => format!("{name} holds no key: {problem}"),
     })?;
-    let mode = about.permissions().mode() & 0o777;
-    let warning = (about.is_file() && mode & 0o044 != 0).then(|| {
-        format!("warning: others can read the secret key in {name} (mode {mode:03o}): chmod 600 {name}")
-    });
     Ok((secret, warning))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{fs, path::PathBuf};
+    use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
     const DIGITS: &str = "dcd25cfbae2ede5f4dbf2b90e3858f2b7abeb9b26fe99331f2f7c827f7be9692";
 

@@ -1,0 +1,205 @@
+//! `GET /metrics`: all figures of all reactors, as Prometheus reads them.
+
+use super::{
+    Answer, Head, Route, Service,
+    exposition::{CONTENT_TYPE, Exposition, Kind, Value},
+    process,
+};
+use crate::{
+    app::figures::Figures as AppFigures,
+    engine::{
+        error::{Close, Refusal},
+        reactor::FAREWELLS,
+        slots::State,
+    },
+    server::{Pulse, figures::Figures},
+};
+use std::time::{Duration, UNIX_EPOCH};
+
+pub const ROUTES: &[Route] = &[Route { method: "GET", path: "/metrics", is_open: true, answer: metrics }];
+
+/// Reactors publish sooner than this when they are asked, or are told of as they were.
+const PUBLISH_MOST: Duration = Duration::from_secs(1);
+
+/// One reactor's figures.
+struct Row {
+    reactor: String,
+    is_up: bool,
+    figures: Figures,
+    app: AppFigures,
+}
+
+/// A family with one sample a reactor.
+type Family = (&'static str, Kind, &'static str, fn(&Row) -> u64);
+
+const BY_REACTOR: &[Family] = &[
+    ("mida_reactor_up", Kind::Gauge, "Whether the reactor published its figures when asked.", |row| {
+        u64::from(row.is_up)
+    }),
+    ("mida_accepted_total", Kind::Counter, "Connections accepted.", |row| row.figures.stats.accepted),
+    ("mida_dealt_total", Kind::Counter, "Accepted connections dealt to other reactors.", |row| {
+        row.figures.stats.dealt
+    }),
+    ("mida_taken_over_total", Kind::Counter, "Connections dealt here by other reactors.", |row| {
+        row.figures.stats.taken_over
+    }),
+    ("mida_lost_total", Kind::Counter, "Connections dealt here and lost for want of descriptors.", |row| {
+        row.figures.stats.lost
+    }),
+    ("mida_accept_failures_total", Kind::Counter, "Times that accepting failed and rested.", |row| {
+        row.figures.stats.accept_failures
+    }),
+    ("mida_received_bytes_total", Kind::Counter, "Bytes from clients.", |row| {
+        row.figures.stats.received_bytes
+    }),
+    ("mida_sent_bytes_total", Kind::Counter, "Bytes to clients that the kernel took.", |row| {
+        row.figures.sent_bytes
+    }),
+    ("mida_received_messages_total", Kind::Counter, "Whole WebSocket messages from clients.", |row| {
+        row.figures.stats.messages
+    }),
+    ("mida_received_events_total", Kind::Counter, "Events from clients, each in a batch by itself.", |row| {
+        row.app.events
+    }),
+    ("mida_sent_events_total", Kind::Counter, "Events queued for clients.", |row| row.figures.sent_messages),
+    ("mida_seals_total", Kind::Counter, "Messages or batches sealed.", |row| row.app.seals),
+    ("mida_derivations_total", Kind::Counter, "Sealing epochs begun, an ECDH each.", |row| {
+        row.app.derivations
+    }),
+    ("mida_verifications_total", Kind::Counter, "Signature verifications.", |row| row.app.verifications),
+    ("mida_strikes_total", Kind::Counter, "Strikes for bad messages.", |row| row.app.strikes),
+    ("mida_panics_total", Kind::Counter, "Panics that closed a connection.", |row| row.figures.stats.panics),
+    ("mida_stale_completions_total", Kind::Counter, "Completions for connections that were gone.", |row| {
+        row.figures.stale
+    }),
+    ("mida_members", Kind::Gauge, "Connections with a proven key.", |row| row.app.members),
+    ("mida_sealed_connections", Kind::Gauge, "Connections that are sealed to.", |row| row.app.sealed),
+    ("mida_keys", Kind::Gauge, "Different keys that connections are found by.", |row| row.app.keys),
+    ("mida_challenges", Kind::Gauge, "Open challenges.", |row| row.app.challenges),
+    ("mida_struck_connections", Kind::Gauge, "Connections with strikes.", |row| row.app.struck),
+    (
+        "mida_strange_hosts",
+        Kind::Gauge,
+        "Connections that dialled a host which is not the server's.",
+        |row| row.app.strange_hosts,
+    ),
+    ("mida_queues", Kind::Gauge, "Connections with something queued.", |row| row.figures.queues),
+    ("mida_queue_bytes", Kind::Gauge, "Bytes queued for clients.", |row| row.figures.queue_bytes),
+    ("mida_tails", Kind::Gauge, "Connections with an incomplete message or head.", |row| row.figures.tails),
+    ("mida_tail_bytes", Kind::Gauge, "Bytes held of incomplete messages and heads.", |row| {
+        row.figures.tail_bytes
+    }),
+];
+
+fn metrics(service: &Service, _: &Head, _: &[u8]) -> Answer {
+    let pulses = service.running.take_pulse(PUBLISH_MOST);
+    let rows: Vec<Row> = service.running.figures().into_iter().zip(pulses).enumerate().map(row).collect();
+    let mut text = Exposition::default();
+    connections(&mut text, service, &rows);
+    for (name, kind, help, of) in BY_REACTOR {
+        text.family(name, *kind, help);
+        for row in &rows {
+            text.sample(&[("reactor", &row.reactor)], of(row));
+        }
+    }
+    ends(&mut text, &rows);
+    times(&mut text, &rows);
+    about_process(&mut text, service, &rows);
+    Answer::new(200, CONTENT_TYPE, text.finish())
+}
+
+fn row((number, (figures, pulse)): (usize, (Figures, Pulse))) -> Row {
+    let app = AppFigures::from_array(&figures.app);
+    Row { reactor: number.to_string(), is_up: pulse == Pulse::Beats, figures, app }
+}
+
+fn connections(text: &mut Exposition, service: &Service, rows: &[Row]) {
+    text.family("mida_connections", Kind::Gauge, "Connections by state.");
+    for row in rows {
+        for (state, count) in State::ALL.iter().zip(row.figures.stats.connections) {
+            text.sample(&[("reactor", &row.reactor), ("state", state.name())], count);
+        }
+    }
+    text.family("mida_connections_max", Kind::Gauge, "Connections that the server takes.");
+    text.sample(&[], u64::from(service.running.capacity()));
+}
+
+/// How connections end.
+fn ends(text: &mut Exposition, rows: &[Row]) {
+    let sum = |of: &dyn Fn(&Row) -> u64| rows.iter().map(of).sum::<u64>();
+    text.family("mida_refusals_total", Kind::Counter, "Refused upgrades by HTTP status.");
+    for (nth, refusal) in Refusal::ALL.iter().enumerate() {
+        let labels = [("status", &*refusal.status().to_string()), ("reason", &format!("{refusal:?}"))];
+        text.sample(&labels, sum(&|row| row.figures.stats.refusals[nth]));
+    }
+    text.family(
+        "mida_closes_total",
+        Kind::Counter,
+        "Closed connections by code, and by who closed them first.",
+    );
+    for (nth, close) in Close::ALL.iter().enumerate() {
+        let labels = [("by", "server"), ("code", &*close.code().to_string()), ("reason", close.phrase())];
+        text.sample(&labels, sum(&|row| row.figures.stats.closes[nth]));
+    }
+    for (nth, code) in FAREWELLS.iter().enumerate() {
+        let labels = [("by", "client"), ("code", *code), ("reason", "")];
+        text.sample(&labels, sum(&|row| row.figures.stats.farewells[nth]));
+    }
+    let labels = [("by", "nobody"), ("code", "1006"), ("reason", "gone without a close frame")];
+    text.sample(&labels, sum(&|row| row.figures.stats.broken));
+}
+
+fn times(text: &mut Exposition, rows: &[Row]) {
+    let seconds = |ns: u64| ns as f64 / 1e9;
+    let help = "How long turns took; while one lasts, others on its core wait.";
+    text.family("mida_turn_seconds", Kind::Histogram, help);
+    for row in rows {
+        let (reactor, turns) = (("reactor", &*row.reactor), &row.figures.turns);
+        for (bound_ns, count) in turns.cumulative() {
+            text.part("_bucket", &[reactor, ("le", &seconds(bound_ns).to_string())], count);
+        }
+        text.part("_bucket", &[reactor, ("le", "+Inf")], turns.count());
+        text.part("_sum", &[reactor], seconds(turns.sum_ns()));
+        text.part("_count", &[reactor], turns.count());
+    }
+    text.family("mida_turn_seconds_max", Kind::Gauge, "The longest turn so far.");
+    for row in rows {
+        text.sample(&[("reactor", &row.reactor)], seconds(row.figures.turns.max_ns()));
+    }
+    text.family("mida_timer_lag_seconds", Kind::Summary, "How late timers fired.");
+    for row in rows {
+        let stats = &row.figures.stats;
+        text.part("_sum", &[("reactor", &row.reactor)], stats.timer_lag_ms as f64 / 1e3);
+        text.part("_count", &[("reactor", &row.reactor)], stats.timers);
+    }
+    text.family("mida_timer_lag_seconds_max", Kind::Gauge, "The latest that a timer fired so far.");
+    for row in rows {
+        text.sample(&[("reactor", &row.reactor)], row.figures.stats.timer_lag_max_ms as f64 / 1e3);
+    }
+}
+
+fn about_process(text: &mut Exposition, service: &Service, rows: &[Row]) {
+    let mut one = |name, kind, help, value: Option<Value>| {
+        if let Some(value) = value {
+            text.family(name, kind, help);
+            text.sample(&[], value);
+        }
+    };
+    let started = service.started.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+    let (resident, files) = (process::resident_bytes(), process::open_files(None));
+    one("process_resident_memory_bytes", Kind::Gauge, "Memory in use.", resident.map(Value::Whole));
+    one("process_cpu_seconds_total", Kind::Counter, "CPU time.", Some(process::cpu_seconds().into()));
+    one("process_start_time_seconds", Kind::Gauge, "Start, in Unix time.", Some(started.into()));
+    let help = "Open descriptors of the main thread's table; reactors have their own.";
+    one("process_open_fds", Kind::Gauge, help, files.map(Value::Whole));
+    let uptime = service.clock.elapsed().as_secs_f64();
+    one("mida_uptime_seconds", Kind::Gauge, "Time since the start.", Some(uptime.into()));
+    text.family("mida_open_files", Kind::Gauge, "Open descriptors of the reactor's table.");
+    for row in rows {
+        if let Some(files) = process::open_files(Some(row.figures.thread)) {
+            text.sample(&[("reactor", &row.reactor)], files);
+        }
+    }
+    text.family("mida_build_info", Kind::Gauge, "The version that runs; always 1.");
+    text.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+}

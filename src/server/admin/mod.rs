@@ -1,0 +1,135 @@
+//! What an operator sees and asks: a small HTTP/1.1 server beside the reactors, on threads of its own. It reads
+//! what reactors publish and asks them by letter; it never touches what they work with.
+
+mod connections;
+mod exposition;
+mod guard;
+mod health;
+mod http;
+mod metrics;
+mod process;
+
+pub use self::{
+    guard::{Guard, Token},
+    http::{Answer, Head},
+};
+
+use super::Running;
+use crate::app::relay::Command;
+use std::{
+    io,
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::{self, Builder},
+    time::{Duration, Instant, SystemTime},
+};
+
+/// Requests that are served at once.
+const MOST: usize = 16;
+/// How long accepting rests after it failed, for want of descriptors.
+const REST: Duration = Duration::from_millis(100);
+
+/// What there is to ask for; a group of routes is a file.
+const ROUTES: &[&[Route]] = &[metrics::ROUTES, health::ROUTES, connections::ROUTES];
+
+/// A path and a method, and what answers.
+pub struct Route {
+    pub method: &'static str,
+    pub path: &'static str,
+    /// On a listener that only this machine reaches, it is answered without the token.
+    pub is_open: bool,
+    /// Given the request's head and body.
+    pub answer: fn(&Service, &Head, &[u8]) -> Answer,
+}
+
+/// What routes answer from.
+pub struct Service {
+    pub running: Arc<Running<Command>>,
+    /// When the server started, by both clocks.
+    pub clock: Instant,
+    pub started: SystemTime,
+    guard: Guard,
+    busy: AtomicUsize,
+}
+
+impl Service {
+    /// A service of a server that started at `clock`.
+    pub fn new(running: Arc<Running<Command>>, clock: Instant, guard: Guard) -> Self {
+        let started = SystemTime::now().checked_sub(clock.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
+        Self { running, clock, started, guard, busy: AtomicUsize::new(0) }
+    }
+
+    /// Starts to listen; where it does. To be called when the reactors have started: what is open before
+    /// is open in their file tables too.
+    ///
+    /// # Errors
+    /// The address is not to be had.
+    pub fn listen(self, address: SocketAddr) -> io::Result<SocketAddr> {
+        let listener = TcpListener::bind(address)?;
+        let address = listener.local_addr()?;
+        let service = Arc::new(self);
+        Builder::new().name("mida-admin".to_owned()).spawn(move || {
+            loop {
+                match listener.accept() {
+                    Ok((socket, _)) => service.take(socket),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                    Err(_) => thread::park_timeout(REST),
+                }
+            }
+        })?;
+        Ok(address)
+    }
+
+    /// Serves a connection on a thread of its own, if there are not too many.
+    fn take(self: &Arc<Self>, socket: TcpStream) {
+        let seat = Seat(self.clone());
+        if self.busy.fetch_add(1, Ordering::Relaxed) >= MOST {
+            return http::turn_away(socket);
+        }
+        // Without a thread the connection is closed, and the seat is free again.
+        let _ = Builder::new().name("mida-ask".to_owned()).spawn(move || seat.0.serve(socket));
+    }
+
+    fn serve(&self, mut socket: TcpStream) {
+        let Ok(local) = socket.local_addr() else { return };
+        let done = http::serve(&mut socket, |head| {
+            let route = self.admit(head, local)?;
+            Ok(move |head: &Head, body: &[u8]| (route.answer)(self, head, body))
+        });
+        if let Err(error) = done {
+            tracing::debug!(%error, "an admin request ended early");
+        }
+    }
+
+    /// The route of a request that is allowed.
+    fn admit(&self, head: &Head, local: SocketAddr) -> Result<&'static Route, Answer> {
+        self.guard.check_source(head, local)?;
+        let known = || ROUTES.iter().copied().flatten().filter(|route| route.path == head.path);
+        let is_open = !self.guard.is_public && known().any(|route| route.is_open);
+        // Without a token there is nothing to keep: what is asked for is not there.
+        let is_nothing = self.guard.token.is_none() && known().next().is_none();
+        if !is_open && !is_nothing {
+            self.guard.check_token(head)?;
+        }
+        if known().next().is_none() {
+            return Err(Answer::text(404, "There is nothing at this path."));
+        }
+        known().find(|route| route.method == head.method).ok_or_else(|| {
+            let allowed: Vec<_> = known().map(|route| route.method).collect();
+            Answer::text(405, "This path takes other methods.").with("Allow", allowed.join(", "))
+        })
+    }
+}
+
+/// A place among those that are served at once.
+struct Seat(Arc<Service>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
