@@ -116,7 +116,7 @@ fn counters_count_what_clients_do_and_nothing_stays_when_they_left() {
         ("mida_keys", 1.0),
         ("mida_challenges", 1.0),
         ("mida_struck_connections", 1.0),
-        ("mida_strange_hosts", 4.0),
+        ("mida_kept_hosts", 4.0),
         ("mida_strikes_total", 1.0),
         ("mida_derivations_total", 2.0),
         // A challenge each, then the result, the rules, and the metadata three times.
@@ -169,7 +169,7 @@ fn counters_count_what_clients_do_and_nothing_stays_when_they_left() {
     for name in ["queues", "queue_bytes", "tails", "tail_bytes", "members", "keys", "sealed_connections"] {
         assert_eq!(after.sum(&format!("mida_{name}"), &[]), 0.0, "{name}");
     }
-    for name in ["challenges", "struck_connections", "strange_hosts"] {
+    for name in ["challenges", "struck_connections", "kept_hosts"] {
         assert_eq!(after.sum(&format!("mida_{name}"), &[]), 0.0, "{name}");
     }
 }

@@ -196,7 +196,7 @@ impl Metrics {
 
 /// `name{label="value",…} number`, without a timestamp.
 fn sample(line: &str) -> Result<(String, Labels, f64), &'static str> {
-    let end = line.find(|c: char| c == '{' || c == ' ').ok_or("no value")?;
+    let end = line.find(['{', ' ']).ok_or("no value")?;
     let (name, mut rest) = line.split_at(end);
     if !is_name(name) {
         return Err("a bad name");

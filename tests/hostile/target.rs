@@ -159,7 +159,7 @@ const HELD: &[&str] = &[
     "mida_keys",
     "mida_challenges",
     "mida_struck_connections",
-    "mida_strange_hosts",
+    "mida_kept_hosts",
 ];
 
 /// What was held for others is given back: but for a fresh client's slot all is as before the first one.
@@ -172,7 +172,7 @@ fn is_back(target: &Target) {
     }
     for name in HELD {
         // The host that the fresh client names is not this server's.
-        let own = if *name == "mida_strange_hosts" { 1.0 } else { 0.0 };
+        let own = if *name == "mida_kept_hosts" { 1.0 } else { 0.0 };
         let (held, most) = (now.sum(name, &[]), before.sum(name, &[]) + own);
         assert!(held <= most, "{name} is {held}, not {most}");
     }

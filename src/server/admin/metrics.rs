@@ -77,12 +77,9 @@ const BY_REACTOR: &[Family] = &[
     ("mida_keys", Kind::Gauge, "Different keys that connections are found by.", |row| row.app.keys),
     ("mida_challenges", Kind::Gauge, "Open challenges.", |row| row.app.challenges),
     ("mida_struck_connections", Kind::Gauge, "Connections with strikes.", |row| row.app.struck),
-    (
-        "mida_strange_hosts",
-        Kind::Gauge,
-        "Connections that dialled a host which is not the server's.",
-        |row| row.app.strange_hosts,
-    ),
+    ("mida_kept_hosts", Kind::Gauge, "Connections of which the host that they dialled is kept.", |row| {
+        row.app.kept_hosts
+    }),
     ("mida_queues", Kind::Gauge, "Connections with something queued.", |row| row.figures.queues),
     ("mida_queue_bytes", Kind::Gauge, "Bytes queued for clients.", |row| row.figures.queue_bytes),
     ("mida_tails", Kind::Gauge, "Connections with an incomplete message or head.", |row| row.figures.tails),
