@@ -205,6 +205,11 @@ impl Peer {
         }
     }
 
+    /// Whether something has come that was not taken.
+    pub fn has_more(&self) -> bool {
+        !self.bytes.is_empty()
+    }
+
     /// Waits for a ping and answers it; messages before it are dropped.
     pub fn ping(&mut self) {
         loop {
@@ -287,6 +292,19 @@ impl Peer {
         let heard = self.open_sealed();
         assert_eq!((&heard["t"], &heard["data"]["passed"]), (&5.into(), &true.into()), "{solution}: {heard}");
         assert_eq!(self.open_sealed()["t"], 0, "new rules follow");
+    }
+
+    /// Answers each ping, and says this as well, until there is a close frame with this code.
+    pub fn answers_until_closed_with(&mut self, code: u16, more: &[u8]) {
+        loop {
+            match self.any_frame() {
+                (PING, payload) => self.send(&[&frame(FIN | PONG, &payload), more].concat()),
+                (opcode, payload) => {
+                    assert_eq!((opcode, close_code(&payload)), (CLOSE, Some(code)));
+                    return;
+                }
+            }
+        }
     }
 
     /// The next thing is a close frame with this code, and then the end of TCP.
