@@ -3,7 +3,7 @@
 use crate::{
     frames,
     login::Member,
-    stream::{BINARY, BadFrame, Frames},
+    stream::{BINARY, BadFrame, Frames, PING},
 };
 use mida::app::crypto::{key::SecretKey, rng::Rng};
 use std::{
@@ -35,6 +35,10 @@ impl Login {
         let (mut text, mut answer) = (Vec::new(), None);
         let Self { member, frames, passed, over } = self;
         let fed: Result<(), BadFrame> = frames.feed(bytes, |opcode, payload| {
+            // A first look may have come.
+            if opcode == PING {
+                return Ok(());
+            }
             assert_eq!(opcode, BINARY, "sealed from event 2 on");
             member.open(payload, &mut text).expect("sealed to this key");
             let event: serde_json::Value = serde_json::from_slice(&text).expect("JSON");

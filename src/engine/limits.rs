@@ -86,7 +86,7 @@ limits! {
     /// Logins at once of one address.
     logins_per_address_burst: u32 = 100;
     /// Public-key work in one turn of a reactor; what is over it waits for the next turn, in order.
-    crypto_us_per_turn: u32 = 500;
+    crypto_us_per_turn: u32 = 150;
     /// How long a login may wait for `crypto_us_per_turn`.
     login_wait_ms: u64 = 15_000;
     /// All queues and incomplete messages of one reactor.
