@@ -11,7 +11,7 @@ use std::{
 /// needs a name here; one of the application is part of `app` unless it has one. `crate` is the root itself:
 /// what `lib.rs` re-exports is for those outside. Modules called `tests` may look outwards.
 const LAYERS: &[&[&str]] = &[
-    &["engine::limits", "engine::error", "engine::chunks", "engine::ages"],
+    &["engine::limits", "engine::error", "engine::chunks", "engine::pool", "engine::ages"],
     &["engine::wire", "engine::timer"],
     &["engine::outbox"],
     &["engine::io"],

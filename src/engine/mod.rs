@@ -11,6 +11,7 @@ pub mod inbox;
 pub mod io;
 pub mod limits;
 pub mod outbox;
+pub mod pool;
 pub mod reactor;
 pub mod slots;
 pub mod timer;

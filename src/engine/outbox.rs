@@ -6,15 +6,13 @@
 //! queue becomes one [`Gather`], sent with one system call.
 
 use super::{
-    chunks::Chunks,
+    pool::Pool,
     wire::frame::{self, Opcode},
 };
 use bytes::Bytes;
 use std::{io::IoSlice, sync::Arc};
 
 const NIL: u32 = u32::MAX;
-/// A chunk of queues or nodes is some 20 KiB.
-const BITS: u32 = 9;
 /// Copying costs less than one more segment in a gathered write below about this size.
 const GATHER_FROM_BYTES: usize = 1_024;
 /// A queue is flushed in pieces of about this size.
@@ -78,7 +76,7 @@ struct Node {
     body: Body,
 }
 
-type Nodes = Chunks<Node, BITS>;
+type Nodes = Pool<Node>;
 
 /// The queue of one connection that has something to send; an idle one has none.
 #[derive(Debug)]
@@ -116,7 +114,7 @@ impl Queue {
 /// All queues of one reactor.
 #[derive(Default)]
 pub struct Outbox {
-    queues: Chunks<Queue, BITS>,
+    queues: Pool<Queue>,
     nodes: Nodes,
     arena: Vec<u8>,
     gathers: Vec<Gather>,
@@ -390,6 +388,8 @@ impl Outbox {
     pub fn end_turn(&mut self) {
         self.arena.clear();
         self.arena.shrink_to(KEEP_BYTES);
+        self.queues.rest();
+        self.nodes.rest();
         debug_assert!(self.nodes.iter().all(|(_, node)| !matches!(node.body, Body::Turn { .. })));
     }
 }
