@@ -76,7 +76,8 @@ fn the_open_file_limit_bounds_a_reactor_and_connections_are_dealt_to_all() {
     let (mut refused, text) = connect(server.address());
     assert!(text.starts_with("HTTP/1.1 503"), "{text}");
     refused.read_to_end(&mut Vec::new()).unwrap();
-    assert_eq!(server.stderr().matches("full; new connections get 503").count(), 1);
+    let news = "full; new connections get 503";
+    assert_eq!(server.stderr_with(news).matches(news).count(), 1);
 
     // Each is served where it is.
     for client in &mut clients {
