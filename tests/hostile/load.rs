@@ -23,10 +23,10 @@ fn note(bytes: usize) -> String {
 }
 
 #[test]
-fn l38_a_reader_that_stops_gets_4009_and_holds_no_more_than_its_queue() {
+fn l38_a_reader_that_stops_is_ended_and_holds_no_more_than_its_queue() {
     const SLOW: usize = 20;
     const ANSWER_BYTES: usize = 60_000;
-    let soft = ["--limit", "queue_soft_ms=3000", "--cores", "0"];
+    let soft = ["--limit", "queue_soft_ms=2000", "--cores", "0"];
     let target = Target::start(&[UNLIMITED, &soft, &[&note(ANSWER_BYTES)]].concat());
     let mut other = Peer::open(&target);
     let before = target.memory().1;
@@ -35,8 +35,7 @@ fn l38_a_reader_that_stops_gets_4009_and_holds_no_more_than_its_queue() {
     let (mut slowest, mut peak) = (Duration::ZERO, 0);
     // 24 MB of answers for each in one write, of which the kernel takes at most some 5.
     slow.iter_mut().for_each(|peer| peer.send(&text(ASK).repeat(400)));
-    let sent = Instant::now();
-    while sent.elapsed() < Duration::from_secs(2) {
+    while target.connections() > 1 {
         let begun = Instant::now();
         other.ask();
         slowest = slowest.max(begun.elapsed());
@@ -46,32 +45,26 @@ fn l38_a_reader_that_stops_gets_4009_and_holds_no_more_than_its_queue() {
     // The hard limit is 1 MiB for each; what one read adds to it is 256 KiB and an answer.
     let most = SLOW * ((1 << 20) + (256 << 10) + ANSWER_BYTES) + (8 << 20);
     assert!(peak < most as u64, "{peak} bytes more memory for {SLOW} of them");
-    eprintln!("PEAK {peak}");
-    // Time is told by the pings to a client that says nothing.
-    while sent.elapsed() < Duration::from_secs(4) {
-        other.ask();
-    }
-    let closed = slow.into_iter().filter(|peer| is_closed(&peer.socket)).count();
-    assert!(closed > 0, "none of them got its close frame");
+    // The close frame may stand behind more than there was room for.
+    slow.iter().for_each(|peer| expect_too_slow(&peer.socket));
     drop(other);
     calm(&target);
 }
 
-/// Reads to the end: whether its last frame is a close with 4009. A reset is another end.
-fn is_closed(mut socket: &std::net::TcpStream) -> bool {
+/// Reads to the end, which is a close with 4009 or a reset.
+fn expect_too_slow(mut socket: &std::net::TcpStream) {
     let (mut tail, mut buffer) = (Vec::new(), vec![0; 1 << 20]);
     loop {
         match socket.read(&mut buffer) {
             Ok(0) => break,
             Ok(read) => tail.extend_from_slice(&buffer[..read]),
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => return false,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return,
             Err(error) => panic!("neither closed nor reset: {error}"),
         }
         tail.drain(..tail.len().saturating_sub(64));
     }
     let close = b"\x88\x14\x0F\xA9reading too slowly";
     assert!(tail.ends_with(close), "{:?}", String::from_utf8_lossy(&tail));
-    true
 }
 
 #[test]

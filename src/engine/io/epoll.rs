@@ -314,10 +314,6 @@ impl Io for Epoll {
         self.take_over().or_else(|| self.accept())
     }
 
-    fn is_behind(&self) -> bool {
-        !self.readable.is_empty() || self.events.iter().count() == EVENTS
-    }
-
     fn deal(&mut self, to: usize, socket: TcpStream, peer: SocketAddr, local: Option<SocketAddr>) {
         self.outgoing[to].push(Parcel { socket, peer, local });
         self.leaving += 1;

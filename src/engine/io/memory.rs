@@ -71,7 +71,6 @@ pub struct Memory {
     /// Completions that a turn brings; the others wait.
     pub completions: usize,
     brought: usize,
-    is_behind: bool,
     /// What was dealt to other reactors.
     pub dealt: Vec<(usize, Number)>,
     input: VecDeque<Input>,
@@ -184,8 +183,7 @@ impl Io for Memory {
     }
 
     fn next(&mut self, sockets: &mut impl Sockets<End>) -> Option<Completion<'_, End>> {
-        self.is_behind = self.brought == self.completions;
-        if self.is_behind {
+        if self.brought == self.completions {
             self.brought = 0;
             return None;
         }
@@ -236,10 +234,6 @@ impl Io for Memory {
                 (_, None) => {}
             }
         }
-    }
-
-    fn is_behind(&self) -> bool {
-        self.is_behind
     }
 
     fn deal(&mut self, to: usize, socket: End, _peer: SocketAddr, _local: Option<SocketAddr>) {

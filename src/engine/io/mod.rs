@@ -96,10 +96,6 @@ pub trait Io {
     /// once a turn, or for a bounded number of bytes, so that it can't starve others.
     fn next(&mut self, sockets: &mut impl Sockets<Self::Socket>) -> Option<Completion<'_, Self::Socket>>;
 
-    /// Whether something had come before the last [`Io::wait`] ended and is left to a later turn. Asked when
-    /// [`Io::next`] has no more.
-    fn is_behind(&self) -> bool;
-
     /// Hands a connection that was accepted here, and never opened, to another reactor of the server, where it
     /// comes as [`Completion::Dealt`]. Many may travel together, at the next [`Io::flush`] or [`Io::wait`].
     fn deal(&mut self, to: usize, socket: Self::Socket, peer: SocketAddr, local: Option<SocketAddr>);

@@ -452,10 +452,6 @@ impl Io for Sim {
         }
     }
 
-    fn is_behind(&self) -> bool {
-        self.has_work()
-    }
-
     fn open(&mut self, token: Token, socket: &mut Socket) -> io::Result<()> {
         let fails = self.dice.one_in(self.faults.open_fails);
         let line = &mut self.lines[socket.0 as usize];

@@ -24,7 +24,7 @@ impl<I: Io, A: App> Reactor<I, A> {
             ..Audit::default()
         };
         // Timers that wait are due.
-        let fired_ms = if self.late_until_ms.is_some() { 0 } else { core.now_ms };
+        let fired_ms = if self.late_until_ms > core.now_ms { 0 } else { core.now_ms };
         for index in 0..core.slots.end() {
             let Some(slot) = core.slots.at(index) else { continue };
             found.connections += 1;

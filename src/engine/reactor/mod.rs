@@ -48,9 +48,9 @@ const PATIENT: usize = RESERVE / 2;
 /// How long accepting rests after it failed, unless a connection ends before.
 const ACCEPT_REST_MS: u64 = 100;
 
-/// A turn that comes later than this after it was due finds a reactor that stood still.
+/// A turn that comes so long after it was due finds a reactor that stood still.
 const LATE_MS: u64 = 100;
-/// Longer than this, and than it stood still, timers do not wait for what came meanwhile.
+/// What peers get back of that time at most.
 const CATCH_UP_MS: u64 = 10_000;
 
 /// What other threads can tell a reactor.
@@ -82,8 +82,8 @@ pub struct Reactor<I: Io, A: App> {
     reports: Vec<Sender<usize>>,
     /// Until then nothing is accepted; `u64::MAX` while accepting goes on.
     accept_again_ms: u64,
-    /// The reactor stood still: until then, timers wait for what came meanwhile.
-    late_until_ms: Option<u64>,
+    /// Until then no timer fires, since the reactor stood still.
+    late_until_ms: u64,
     draining: bool,
 }
 
@@ -107,7 +107,7 @@ impl<I: Io, A: App> Reactor<I, A> {
             waiting: Vec::new(),
             reports: Vec::new(),
             accept_again_ms: u64::MAX,
-            late_until_ms: None,
+            late_until_ms: 0,
             draining: false,
             io,
             app,
@@ -137,10 +137,11 @@ impl<I: Io, A: App> Reactor<I, A> {
     /// When the next turn is due if nothing comes before; `u64::MAX`: never.
     pub fn wakes_ms(&self) -> u64 {
         let has_round = !self.round.0.is_empty() || !self.waiting.is_empty();
-        if has_round || self.core.has_leftovers() || self.late_until_ms.is_some() {
+        if has_round || self.core.has_leftovers() {
             return 0;
         }
-        self.core.wheel.next_ms().unwrap_or(u64::MAX).min(self.accept_again_ms)
+        let timer_ms = self.core.wheel.next_ms().map(|at_ms| at_ms.max(self.late_until_ms));
+        timer_ms.unwrap_or(u64::MAX).min(self.accept_again_ms)
     }
 
     /// Does all there is to do at `now_ms` (milliseconds since the reactor started).
@@ -241,24 +242,16 @@ impl<I: Io, A: App> Reactor<I, A> {
     }
 
     /// Whether this turn, which was due at `due_ms`, fires timers. When the reactor stood still, what peers did
-    /// in time may not be read yet, and what they made room for not be sent: that goes first. So that a flood
-    /// cannot put timers off for ever, it has as long as the reactor stood still, and no more.
+    /// in time may not be read yet, and what they made room for not be sent: they get that time again, up to
+    /// a bound, and whatever they do with it.
     fn timers_may_fire(&mut self, due_ms: u64) -> bool {
-        let now_ms = self.core.now_ms;
-        let Some(until_ms) = self.late_until_ms else {
-            let late_ms = now_ms.saturating_sub(due_ms);
-            if late_ms > LATE_MS {
-                // The backend may have looked before it stood still: only the next wait says what there is.
-                self.late_until_ms = Some(now_ms + late_ms.min(CATCH_UP_MS));
-            }
-            return late_ms <= LATE_MS;
-        };
-        if now_ms < until_ms && (self.io.is_behind() || !self.core.held.is_empty()) {
-            return false;
+        let (now_ms, until_ms) = (self.core.now_ms, self.late_until_ms);
+        let late_ms = now_ms.saturating_sub(due_ms);
+        // What has waited once does not wait again.
+        if late_ms >= LATE_MS && due_ms > until_ms {
+            self.late_until_ms = now_ms + late_ms.min(CATCH_UP_MS);
         }
-        self.late_until_ms = None;
-        self.settle(true);
-        true
+        self.late_until_ms <= now_ms
     }
 
     /// A connection that this reactor has accepted stays here, or goes where there is more room.

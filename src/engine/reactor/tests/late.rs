@@ -1,4 +1,4 @@
-//! A reactor that stood still: what its peers did meanwhile counts before any deadline does.
+//! A reactor that stood still: what its peers did meanwhile counts, and they get that time again.
 
 use super::*;
 
@@ -95,38 +95,48 @@ fn what_came_meanwhile_and_is_held_for_a_budget_counts_too() {
 }
 
 #[test]
-fn a_deadline_that_nobody_met_is_one_turn_later() {
-    let mut world = World::new();
-    let [silent, half] = [world.connect(), world.open()];
-    world.feed(half, &text("x")[..3]);
-    world.now_ms += STALL_MS;
-    world.turn();
-    assert_eq!((world.take_text(silent).len(), world.reactor.wakes_ms()), (0, 0));
-    world.turn();
-    assert!(world.take_text(silent).starts_with("HTTP/1.1 408 "));
-    assert_eq!(world.frames(half), [closing(Close::MessageTooSlow)]);
-    assert_ne!(world.reactor.wakes_ms(), 0);
+fn a_deadline_comes_later_by_as_long_as_the_reactor_stood_still_and_no_flood_changes_that() {
+    for (late_ms, again_ms) in [(99, 0), (100, 100), (2_000, 2_000), (STALL_MS, CATCH_UP_MS)] {
+        for floods in [false, true] {
+            let mut world = World::new();
+            let [silent, flood] = [world.connect(), world.open()];
+            world.pass(Limits::default().upgrade_ms - 1);
+            slow_down(&mut world);
+            world.now_ms += 1 + late_ms;
+            let begun_ms = world.now_ms;
+            loop {
+                for _ in 0..if floods { 3 } else { 0 } {
+                    world.reactor.io().feed(flood, &text(""));
+                }
+                world.turn();
+                let answer = world.take_text(silent);
+                if !answer.is_empty() {
+                    assert!(answer.starts_with("HTTP/1.1 408 "));
+                    break;
+                }
+                let wakes_ms = world.reactor.wakes_ms();
+                assert!(wakes_ms > world.now_ms, "it spins");
+                world.now_ms = if floods { world.now_ms + 10 } else { wakes_ms };
+            }
+            assert_eq!(world.now_ms - begun_ms, again_ms);
+        }
+    }
 }
 
 #[test]
-fn a_flood_puts_deadlines_off_for_no_longer_than_the_reactor_stood_still() {
-    for (late_ms, put_off_ms) in [(90, 0), (2_000, 2_000), (STALL_MS, CATCH_UP_MS)] {
-        let mut world = World::new();
-        let [silent, flood] = [world.connect(), world.open()];
-        world.pass(Limits::default().upgrade_ms - 1);
-        slow_down(&mut world);
-        world.now_ms += 1 + late_ms;
-        let begun_ms = world.now_ms;
-        loop {
-            for _ in 0..3 {
-                world.reactor.io().feed(flood, &text(""));
-            }
-            world.turn();
-            if !world.take_text(silent).is_empty() {
-                break;
-            }
-            world.now_ms += 10;
-        }
-        assert_eq!(world.now_ms - begun_ms, put_off_ms);
+fn a_reader_that_needs_many_turns_for_what_was_left_has_them() {
+    let mut world = World::new();
+    let client = world.open();
+    world.window(client, Some(0));
+    world.feed(client, &[text("give 50000"), frame(CLOSE, &1_000_u16.to_be_bytes())].concat());
+    world.now_ms += STALL_MS;
+    world.turn();
+    while !world.is_ended(client) {
+        world.window(client, Some(1_000));
+        world.now_ms += 20;
+        world.turn();
+        assert!(!world.is_closed(client));
     }
+    assert_eq!(world.frames(client).len(), 2);
+    world.expect_the_end(client);
 }

@@ -148,7 +148,7 @@ fn a_clock_that_jumps_an_hour_brings_one_look_and_nothing_early() {
 fn a_server_that_stood_still_gives_time_for_the_answer_to_its_ping() {
     // The look that would ping comes late, just before the next one; or the ping came in time, and the
     // look behind it is late.
-    for (stalled_before_ping, late_ms) in [(true, BEAT_MS - 1), (false, BEAT_MS - 200)] {
+    for (stalled_before_ping, late_ms) in [(true, BEAT_MS / 2 - 1), (false, BEAT_MS / 2 - 100)] {
         let mut world = World::with_heartbeat(BEAT_MS);
         let client = world.open();
         let (mut look_ms, _) = next_frames(&mut world, client, 3 * BEAT_MS);
@@ -159,9 +159,11 @@ fn a_server_that_stood_still_gives_time_for_the_answer_to_its_ping() {
             assert_eq!(world.frames(client), []);
         }
         look_ms += BEAT_MS;
-        world.stand_still(look_ms + late_ms - world.now_ms);
+        world.pass(look_ms - 1 - world.now_ms);
+        world.stand_still(1 + late_ms);
         assert_eq!(world.frames(client), []);
-        world.pass(BEAT_MS - late_ms);
+        assert_eq!(world.now_ms, look_ms + 2 * late_ms);
+        world.pass(BEAT_MS - 2 * late_ms);
         assert_eq!((world.now_ms, world.frames(client)), (look_ms + BEAT_MS, vec![ping()]));
         // Whoever is gone is found out all the same, one look later.
         world.pass(BEAT_MS - 1);
