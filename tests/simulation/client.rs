@@ -378,6 +378,8 @@ impl Client {
                 let is_time = now_ms >= self.dialled_ms + model.auth_within_ms;
                 model.auth_within_ms > 0 && self.login != Login::Passed && (is_time || self.has_expired)
             }
+            // Its last frame may cross that.
+            4_008 if self.is_done => !self.answers,
             4_008 => !self.answers && now_ms >= self.last_frame_ms + model.heartbeat_ms,
             4_009 => model.is_tight,
             code => self.earned == Some(code),
