@@ -10,35 +10,14 @@ FEW=${FEW:-5000}
 MANY=${MANY:-19000}
 # Source addresses: each costs the server an entry. As many as connections is the worst.
 SOURCES=${SOURCES:-$MANY}
-LIMITS=(limit_loopback=1 connections_per_address=0 logins_per_address_per_s=0
-    anonymous_messages_per_minute=0 member_messages_per_minute=0)
+LIMITS=(--limit limit_loopback=1 --limit connections_per_address=0 --limit logins_per_address_per_s=0)
 
 mida=${1:-}
 if [ -z "$mida" ]; then
     cargo build --release --quiet
     mida=target/release/mida
 fi
-work=$(mktemp -d)
-server=
-trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -rf "$work"' EXIT
-failed=0
-
-start() {
-    mkfifo "$work/out"
-    "$mida" --cores 0 --listen 127.0.0.1:0 "${LIMITS[@]/#/--limit=}" >"$work/out" 2>"$work/log" &
-    server=$!
-    read -r _ _ url <"$work/out"
-    rm "$work/out"
-}
-
-stop() {
-    kill "$server"
-    wait "$server" || true
-    server=
-}
-
-# kilobytes NAME
-kilobytes() { awk -v name="$1:" '$1 == name { print $2 }' "/proc/$server/smaps_rollup"; }
+. benches/common/server.sh
 
 # load CONNECTIONS SECONDS FLAGS...: each asks once a second; returns when all are connected.
 load() {
@@ -58,8 +37,8 @@ end_load() {
     sleep 2
 }
 
-# figure WHAT VALUE UNIT MOST
-figure() {
+# row WHAT VALUE UNIT MOST
+row() {
     local verdict=ok
     if awk "BEGIN { exit !($2 > $4) }"; then
         verdict=FAILED
@@ -73,14 +52,14 @@ measure() {
     kind=$1
     local most=$2 few many later resident start_resident start_anonymous
     shift 2
-    start
+    start "${LIMITS[@]}" "${unlimited[@]}"
     load "$FEW" 4 "$@"
     sleep 2
     few=$(kilobytes Anonymous)
     end_load
     stop
 
-    start
+    start "${LIMITS[@]}" "${unlimited[@]}"
     load 100 1 "$@"
     end_load
     start_resident=$(kilobytes Rss) start_anonymous=$(kilobytes Anonymous)
@@ -93,9 +72,9 @@ measure() {
     local end_resident end_anonymous
     end_resident=$(kilobytes Rss) end_anonymous=$(kilobytes Anonymous)
     stop
-    figure "each, slope from $FEW to $MANY" "$(awk "BEGIN { print ($many - $few) * 1024 / ($MANY - $FEW) }")" bytes "$most"
-    figure "each, after 10 more echoes" "$(awk "BEGIN { print ($later - $many) * 1024 / $MANY }")" bytes 1
-    figure "resident, all gone, to the start" "$(awk "BEGIN { print 100 * $end_resident / $start_resident }")" % 110
+    row "each, slope from $FEW to $MANY" "$(awk "BEGIN { print ($many - $few) * 1024 / ($MANY - $FEW) }")" bytes "$most"
+    row "each, after 10 more echoes" "$(awk "BEGIN { print ($later - $many) * 1024 / $MANY }")" bytes 1
+    row "resident, all gone, to the start" "$(awk "BEGIN { print 100 * $end_resident / $start_resident }")" % 110
     echo "               resident   $start_resident kB at the start, $resident with $MANY, $end_resident when all had gone"
     echo "               anonymous  $start_anonymous kB at the start, $many with $MANY, $end_anonymous when all had gone"
 }

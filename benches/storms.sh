@@ -10,44 +10,7 @@ cd "$(dirname "$0")/.."
 
 cargo build --release --quiet
 mida=target/release/mida
-work=$(mktemp -d)
-server= crowd=
-trap 'for one in $server $crowd; do kill "$one" 2>/dev/null || true; done; rm -rf "$work"' EXIT
-failed=0
-# Two processors at least: the server on the first, everybody else on the second.
-IFS=, read -ra cores < <(taskset -cp $$ | sed 's/.*: //; s/-/,/')
-server_core=${cores[0]} others_core=${cores[1]-${cores[0]}}
-
-# start FLAGS...: a server that limits no rates.
-start() {
-    mkfifo "$work/out"
-    "$mida" --cores "$server_core" --listen 127.0.0.1:0 "$@" --limit anonymous_messages_per_minute=0 \
-        --limit member_messages_per_minute=0 >"$work/out" 2>"$work/log" &
-    server=$!
-    read -r _ _ url <"$work/out"
-    rm "$work/out"
-}
-
-stop() {
-    kill "$server"
-    wait "$server" || true
-    server=
-}
-
-# value FILE PATH: a number of a report.
-value() { python3 -c 'import json, sys; v = json.load(open(sys.argv[1]))
-for name in sys.argv[2].split("."): v = v[name]
-print(v)' "$1" "$2"; }
-
-# figure NAME VALUE UNIT BOUND
-figure() {
-    local says=ok
-    awk -v v="$2" -v b="$4" 'BEGIN { exit !(v > b) }' && says="OVER" && failed=1
-    printf '%-52s %12.2f %s  at most %.2f  %s\n' "$1" "$2" "$3" "$4" "$says"
-}
-
-# The best priority that this user may have.
-first() { nice -n -10 true 2>/dev/null && echo "nice -n -10" || true; }
+. benches/common/server.sh
 
 # echoes FILE SECONDS
 echoes() {
@@ -57,10 +20,10 @@ echoes() {
 
 logins() {
     local seconds=20
-    start
+    start "${unlimited[@]}"
     echoes "$work/quiet" "$seconds"
     stop
-    start
+    start "${unlimited[@]}"
     echoes "$work/storm" "$seconds" &
     local asking=$!
     # By then those who ask are connected.
@@ -83,7 +46,7 @@ logins() {
 }
 
 cut() {
-    start --reactors-per-core 3
+    start --reactors-per-core 3 "${unlimited[@]}"
     taskset -c "$others_core" "$mida" load "$url" --idle --connections 50000 --for 600 --progress >/dev/null \
         2>"$work/progress" &
     crowd=$!

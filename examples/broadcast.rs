@@ -10,12 +10,15 @@ use mida::{
         error::Refusal,
         limits::Limits,
         outbox::{Form, Shared},
-        reactor::{Letter, Settings},
+        reactor::{Drain, Letter, Settings},
         wire::{Kind, Opcode, upgrade::Request},
     },
-    server::{self, Plan, cores, files},
+    server::{
+        self, Plan, cores, files,
+        listen::{Address, Listening},
+    },
 };
-use std::{io::BufRead, net::SocketAddr, sync::Arc, time::Duration, time::Instant};
+use std::{io::BufRead, sync::Arc, time::Duration, time::Instant};
 
 pub struct Broadcast;
 
@@ -42,7 +45,7 @@ impl App for Broadcast {
 struct Flags {
     /// Where to listen; port 0 picks one
     #[arg(long, default_value = "127.0.0.1:9002")]
-    listen: Vec<SocketAddr>,
+    listen: Vec<Address>,
     /// Processors to run on, like 0,2-3
     #[arg(long)]
     cores: Option<String>,
@@ -53,9 +56,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let allowed = cores::allowed()?;
     let cores = flags.cores.map_or(Ok(allowed.clone()), |list| cores::parse(&list, &allowed))?;
     let open_files = files::raise_limit();
-    let settings =
-        Settings { limits: Arc::new(Limits::default()), heartbeat_ms: 30_000, capacity: usize::MAX };
-    let plan = Plan { listen: flags.listen, cores, reactors_per_core: 1, open_files, settings };
+    let settings = Settings {
+        limits: Arc::new(Limits::default()),
+        proxies: Arc::default(),
+        heartbeat_ms: 30_000,
+        capacity: usize::MAX,
+    };
+    let listening = Listening::open(&flags.listen, Vec::new(), cores.len())?;
+    let plan = Plan { listening, cores, reactors_per_core: 1, open_files, settings };
     let running = server::start(&plan, Instant::now(), |_, _| Broadcast)?;
     for address in running.addresses() {
         println!("listening on ws://{address}");
@@ -68,7 +76,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             eprintln!("a core is behind; it did not get this line");
         }
     }
-    running.post(|| Letter::Drain);
+    running.drain(Drain::default(), Duration::from_secs(1));
     running.wait(Duration::from_secs(5));
     Ok(())
 }

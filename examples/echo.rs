@@ -9,9 +9,12 @@ use mida::{
         reactor::Settings,
         wire::{Kind, Opcode, upgrade::Request},
     },
-    server::{self, Plan, cores, files},
+    server::{
+        self, Plan, cores, files,
+        listen::{Address, Listening},
+    },
 };
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 struct Echo;
 
@@ -33,7 +36,7 @@ impl App for Echo {
 struct Flags {
     /// Where to listen; port 0 picks one
     #[arg(long, default_value = "127.0.0.1:9001")]
-    listen: Vec<SocketAddr>,
+    listen: Vec<Address>,
     /// Processors to run on, like 0,2-3
     #[arg(long)]
     cores: Option<String>,
@@ -52,9 +55,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let allowed = cores::allowed()?;
     let cores = flags.cores.map_or(Ok(allowed.clone()), |list| cores::parse(&list, &allowed))?;
     let open_files = files::raise_limit();
-    let settings = Settings { limits: Arc::new(limits), heartbeat_ms: 30_000, capacity: usize::MAX };
+    let settings = Settings {
+        limits: Arc::new(limits),
+        proxies: Arc::default(),
+        heartbeat_ms: 30_000,
+        capacity: usize::MAX,
+    };
+    let listening = Listening::open(&flags.listen, Vec::new(), cores.len())?;
     let running = server::start(
-        &Plan { listen: flags.listen, cores, reactors_per_core: 1, open_files, settings },
+        &Plan { listening, cores, reactors_per_core: 1, open_files, settings },
         Instant::now(),
         |_, _| Echo,
     )?;

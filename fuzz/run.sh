@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fuzzes all targets, or those named, one after the other, SECONDS each; prints a line for each, and what
-# it found. New inputs go to fuzz/work, which nobody commits: `fuzz/run.sh --minimise` takes from there
-# what reaches new code into the corpus.
+# it found. New inputs go to fuzz/work, which nobody commits: `fuzz/run.sh --minimise` makes a new corpus of
+# the old one and of what is there.
 #
 #   fuzz/run.sh SECONDS [TARGET ...]
 #   fuzz/run.sh --minimise [TARGET ...]
@@ -22,8 +22,14 @@ for target in "${targets[@]}"; do
     work=work/$target
     mkdir -p "$work" artifacts "corpus/$target"
     if [[ $what == --minimise ]]; then
-        # Without counters: an input is kept for code it reaches, not for how often.
-        "$bin/$target" -merge=1 -use_counters=0 "corpus/$target" "$work" 2>/dev/null
+        # What has a name is written by hand, or was a finding; of the rest, what reaches all the code that all
+        # of them reach. Without counters: an input is kept for code, not for how often it comes there.
+        corpus=$(mktemp -d)
+        find "corpus/$target" -type f ! -regex '.*/[0-9a-f]*' -exec cp {} "$corpus" \;
+        "$bin/$target" -set_cover_merge=1 -use_counters=0 "$corpus" "corpus/$target" "$work" 2>/dev/null
+        rm "corpus/$target"/*
+        mv "$corpus"/* "corpus/$target"
+        rmdir "$corpus"
         echo "$target: $(find "corpus/$target" -type f | wc -l) files in the corpus"
         continue
     fi

@@ -19,21 +19,39 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`engine::limits`], [`engine::error`] | every bound; the one table from what went wrong to a close code |
-//! | [`engine::chunks`] | storage by number that gives its memory back |
-//! | [`engine::wire`] | frames, messages, the HTTP upgrade: bytes in, events out, no sockets |
+//! | [`engine::chunks`], [`engine::pool`] | storage by number that gives its memory back: for what stays, and for what comes and goes within a turn |
+//! | [`engine::ages`] | when connections began, without a word in their slots |
+//! | [`engine::proxies`], [`engine::clients`] | whose word on a client's address is taken; the addresses that were taken |
+//! | [`engine::wire`] | frames, messages, the HTTP upgrade, PROXY headers: bytes in, events out, no sockets |
 //! | [`engine::timer`] | the timer wheel, its links in the connections' slots |
 //! | [`engine::outbox`] | what is to be sent; shared bytes are held once |
-//! | [`engine::io`] | the seam to the kernel, shaped like completions; `epoll`, and for tests `memory` and `sim` |
+//! | [`engine::io`] | the seam to the kernel, shaped like completions; `epoll`, with `handover` from one reactor to another, and for tests `memory` and `sim` |
 //! | [`engine::slots`], [`engine::gate`], [`engine::inbox`] | connections; what an address may hold; letters from other threads |
 //! | [`engine::balance`] | which reactor gets a new connection |
-//! | [`engine::ages`] | when connections began, without a word in their slots |
 //! | [`engine::app`] | what an application is, and what it can do to a connection |
 //! | [`engine::reactor`] | one core: receive, dispatch, timers, flush |
 //!
-//! `app` is Mida on the engine: [`app::crypto`] and [`app::protocol`], then [`app::session`] (a state machine
-//! without sockets or clock), [`app::relay`] (what spans cores), and [`app::Mida`], which joins them.
+//! `app` is Mida on the engine, in the same order:
 //!
-//! [`server`] runs an application on pinned threads; the binary (`src/main.rs`, `src/cli`) is the command line.
+//! | module | what it is |
+//! |---|---|
+//! | [`app::crypto`], [`app::protocol`] | keys, proofs and sealing; events to and from JSON, batches |
+//! | [`app::config`], [`app::figures`] | what the operator says; what is counted |
+//! | [`app::relay`], [`app::members`] | what spans cores; the connections of a key, on one core |
+//! | [`app::session`] | what a client may ask and is answered: a state machine without sockets or clock; its `kept` is what every connection has in its slot |
+//! | [`app::Mida`] | joins them; beside it `app::hosts`, the names of the server's own addresses, and `app::seal_out`, the last step before the kernel |
+//!
+//! [`server`] runs an application:
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`server::cores`], [`server::listen`], [`server::files`], [`server::file_table`] | pinned threads, their listeners, the limit on open files, and a table of them for each thread |
+//! | [`server::activation`], [`server::notify`] | listeners that another process passes, or gets; the word to a service manager |
+//! | [`server::memory`] | what a storm needed goes back to the kernel |
+//! | [`server::figures`], [`server::turns`] | how what reactors count leaves them, and how long their turns take |
+//! | [`server::admin`] | what the operator sees and asks over HTTP |
+//!
+//! The binary (`src/main.rs`, `src/cli`) is the command line.
 //!
 //! # An idle connection
 //!

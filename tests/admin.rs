@@ -10,19 +10,20 @@ mod peer;
 #[allow(dead_code)]
 mod target;
 
-use common::{Process, Server, path};
+use common::{Process, Server, number_behind, path};
 use metrics::{Metrics, answer, ask, get};
 use mida::{
     app::relay::Command,
     engine::{
         app::{Accept, App, Link},
         error::Refusal,
-        reactor::Settings,
+        reactor::{Drain, Settings},
         wire::{Kind, upgrade::Request},
     },
     server::{
         self, Plan,
         admin::{Guard, Service},
+        listen::{Address, Listening},
     },
 };
 use peer::{FIN, Peer, TEXT, UPGRADE, secret, solve};
@@ -335,11 +336,7 @@ fn while_it_drains_it_is_healthy_and_not_ready_and_its_last_word_is_about_turns(
     let ended = target.wait();
     assert_eq!(ended.code, Some(0));
     let last = ended.stderr.lines().last().unwrap();
-    let number = |word: &str| -> u64 {
-        let (_, rest) = last.split_once(word).unwrap_or_else(|| panic!("no {word} in {last}"));
-        rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
-    };
-    let (turns, p999_us, max_us) = (number("turns="), number("p999_us="), number("max_us="));
+    let [turns, p999_us, max_us] = ["turns=", "p999_us=", "max_us="].map(|word| number_behind(last, word));
     assert!(turns > 2 && p999_us <= max_us && max_us > 0, "{last}");
 }
 
@@ -361,16 +358,20 @@ impl App for Stuck {
 
 #[test]
 fn a_reactor_that_does_not_turn_for_five_seconds_is_unhealthy_until_it_does() {
-    let settings = Settings { limits: Arc::default(), heartbeat_ms: u64::MAX, capacity: 10 };
-    let listen = vec![([127, 0, 0, 1], 0).into()];
+    let settings =
+        Settings { limits: Arc::default(), proxies: Arc::default(), heartbeat_ms: u64::MAX, capacity: 10 };
+    let local = ([127, 0, 0, 1], 0).into();
+    let listening = Listening::open(&[Address::Tcp(local)], Vec::new(), 1).unwrap();
     let cores = server::cores::allowed().unwrap()[..1].to_vec();
-    let plan = Plan { listen, cores, reactors_per_core: 1, open_files: 1_024, settings };
+    let plan = Plan { listening, cores, reactors_per_core: 1, open_files: 1_024, settings };
     let (go, gate) = channel();
     let gate = Arc::new(Mutex::new(gate));
     let clock = Instant::now();
     let running = Arc::new(server::start(&plan, clock, |_, _| Stuck(gate.clone())).unwrap());
     let guard = Guard { token: None, hosts: Vec::new(), is_public: false };
-    let at = Service::new(running.clone(), clock, guard).listen(([127, 0, 0, 1], 0).into()).unwrap();
+    let service = Service::new(running.clone(), clock, guard);
+    let admin = service.listen(server::admin::bind(local, None).unwrap()).unwrap();
+    let at = admin.address();
     assert_eq!(get(at, "/healthz", "").status, 200);
     let mut socket = TcpStream::connect(running.addresses()[0]).unwrap();
     socket.write_all(UPGRADE.as_bytes()).unwrap();
@@ -385,6 +386,6 @@ fn a_reactor_that_does_not_turn_for_five_seconds_is_unhealthy_until_it_does() {
     go.send(()).unwrap();
     assert_eq!(get(at, "/healthz", "").status, 200);
     assert_eq!(metrics::scrape(at).sum("mida_reactor_up", &[]), 1.0);
-    running.drain();
+    assert!(running.drain(Drain::default(), target::PATIENCE));
     assert_eq!(get(at, "/readyz", "").status, 503);
 }

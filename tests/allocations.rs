@@ -70,7 +70,13 @@ fn reactor(batching: bool) -> Reactor<Memory, Mida> {
     let app = Mida::new(Arc::new(config), Online::new(1), Rng::from_seed([7; 32]));
     let mut io = Memory::new();
     io.local = Some(([127, 0, 0, 1], 7700).into());
-    Reactor::new(io, app, Settings { limits, heartbeat_ms: 30_000, capacity: 64 }, Arc::default(), 1)
+    Reactor::new(
+        io,
+        app,
+        Settings { limits, proxies: Arc::default(), heartbeat_ms: 30_000, capacity: 64 },
+        Arc::default(),
+        1,
+    )
 }
 
 /// What the server has sent as messages, opened with the stock crate, batches taken apart.

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::Server;
+use common::{Server, number_behind};
 use serde_json::Value;
 use std::{
     fs,
@@ -205,10 +205,7 @@ fn the_server_has_room_for_what_it_says() {
     for reactors in [1, 3, 20] {
         let flags = ["--cores", "0", "--reactors-per-core", &reactors.to_string()];
         let server = Server::start_with_files(1_000, &flags);
-        let ready = server.stderr_with("ready");
-        let (_, number) = ready.split_once("connections=").expect("it says how many");
-        let number: String = number.chars().take_while(char::is_ascii_digit).collect();
-        let room: u64 = number.parse().expect("a number");
+        let room = number_behind(&server.stderr_with("ready"), "connections=");
         let told = machine.json(&flags)["holds"].as_u64().expect("a number");
         assert!(room.abs_diff(told) <= 16 * reactors, "{reactors} reactors: {room}, but doctor says {told}");
     }

@@ -1,11 +1,13 @@
 //! `mida load` against `mida`: each mode for a moment, what it counts, and how it ends.
 
-use rustix::process::{Pid, Signal, kill_process};
+mod common;
+
+use common::{Process, Server, path};
+use rustix::process::Signal;
 use serde_json::Value;
 use std::{
-    io::{BufRead, BufReader},
-    path::PathBuf,
-    process::{Child, Command, ExitStatus, Output, Stdio},
+    fs,
+    process::{Command, Output},
 };
 
 const MIDA: &str = env!("CARGO_BIN_EXE_mida");
@@ -13,30 +15,22 @@ const MIDA: &str = env!("CARGO_BIN_EXE_mida");
 const UNLIMITED: [&str; 4] =
     ["--limit", "member_messages_per_minute=0", "--limit", "anonymous_messages_per_minute=0"];
 
-/// A server on a port of its own, which ends with the test.
-struct Server {
-    process: Child,
-    url: String,
-}
+/// A server that is loaded.
+struct Target(Server);
 
-impl Server {
+impl Target {
     fn start(flags: &[&str]) -> Self {
-        let mut process = Command::new(MIDA)
-            .args(["--listen", "127.0.0.1:0"])
-            .args(flags)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let url = line.trim().strip_prefix("listening on ").expect("a server that listens").to_owned();
-        Self { process, url }
+        Self(Server::start(flags))
+    }
+
+    /// The flag that has it measured.
+    fn pid(&self) -> String {
+        self.0.id().to_string()
     }
 
     fn output(&self, flags: &[&str]) -> Output {
         let short = if flags.contains(&"--for") { &[][..] } else { &["--for", "0.5"] };
-        load(&[&[&self.url, "--connections", "50"], short, flags].concat())
+        load(&[&[&self.0.url(), "--connections", "50"], short, flags].concat())
     }
 
     /// A load of 50 connections on it that is a success.
@@ -54,13 +48,6 @@ impl Server {
         let output = self.output(flags);
         assert_eq!(output.status.code(), Some(1), "{flags:?}: {}", text(&output.stderr));
         report(&output)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 
@@ -112,8 +99,8 @@ fn assert_echo(report: &Value) {
 
 #[test]
 fn idle_connections_are_held_and_the_server_is_measured() {
-    let server = Server::start(&["--heartbeat", "250"]);
-    let report = server.load(&["--for", "1", "--server-pid", &server.process.id().to_string()]);
+    let server = Target::start(&["--heartbeat", "250"]);
+    let report = server.load(&["--for", "1", "--server-pid", &server.pid()]);
     assert_eq!((number(&report, "/connections/asked"), number(&report, "/connections/connected")), (50, 50));
     assert_eq!((&report["mode"], number(&report, "/threads")), (&"idle".into(), 1));
     assert_times(&report, "/connections/ready_us", 50);
@@ -126,7 +113,7 @@ fn idle_connections_are_held_and_the_server_is_measured() {
 
 #[test]
 fn some_of_the_connections_log_in_and_pings_are_counted_by_the_tenth_of_a_second() {
-    let server = Server::start(&["--heartbeat", "100"]);
+    let server = Target::start(&["--heartbeat", "100"]);
     let report = server.load(&["--idle", "--members", "20", "--for", "1.6"]);
     assert_eq!(
         (number(&report, "/connections/connected"), number(&report, "/connections/members")),
@@ -141,12 +128,12 @@ fn some_of_the_connections_log_in_and_pings_are_counted_by_the_tenth_of_a_second
 
 #[test]
 fn closed_loops_get_an_answer_for_each_question() {
-    let server = Server::start(&UNLIMITED);
+    let server = Target::start(&UNLIMITED);
     for flags in [
         &["--echo"][..],
         &["--echo", "--in-flight", "8", "--threads", "3"],
         &["--echo", "--auth"],
-        &["--echo", "--auth", "--in-flight", "8", "--server-pid", &server.process.id().to_string()],
+        &["--echo", "--auth", "--in-flight", "8", "--server-pid", &server.pid()],
     ] {
         assert_echo(&server.load(flags));
     }
@@ -154,7 +141,7 @@ fn closed_loops_get_an_answer_for_each_question() {
 
 #[test]
 fn batches_go_and_come() {
-    let server = Server::start(&[&["--batching"], &UNLIMITED[..]].concat());
+    let server = Target::start(&[&["--batching"], &UNLIMITED[..]].concat());
     for flags in [
         &["--echo", "--batching", "--in-flight", "8"][..],
         &["--echo", "--batching", "--in-flight", "64", "--auth"],
@@ -169,7 +156,7 @@ fn batches_go_and_come() {
 
 #[test]
 fn an_open_loop_never_asks_more_often_than_it_was_told() {
-    let server = Server::start(&UNLIMITED);
+    let server = Target::start(&UNLIMITED);
     for (rate, threads) in [("2000", "1"), ("777", "4")] {
         let report = server.load(&["--echo", "--rate", rate, "--threads", threads]);
         assert_echo(&report);
@@ -182,7 +169,7 @@ fn an_open_loop_never_asks_more_often_than_it_was_told() {
 
 #[test]
 fn storms_come_and_go() {
-    let server = Server::start(&[]);
+    let server = Target::start(&[]);
     for flags in [&["--storm"][..], &["--storm", "--auth", "--threads", "2"]] {
         let report = server.load(flags);
         let (cycles, connected) =
@@ -194,27 +181,29 @@ fn storms_come_and_go() {
 
 #[test]
 fn each_connection_gets_what_is_pushed_once() {
-    let file = Temporary::new("mida-load-push.toml");
-    file.write("note = 'first'");
-    let server = Server::start(&["--config", file.0.to_str().unwrap()]);
+    let file = path("load-push.toml");
+    fs::write(&file, "note = 'first'").unwrap();
+    let server = Server::start(&["--config", file.to_str().unwrap()]);
     for (flags, note) in [(&["--auth"][..], "second"), (&[], "third")] {
-        let more = ["--connections", "50", "--broadcast", "--for", "60", "--progress"];
-        let mut load = Started::new(&[&[&*server.url], &more[..], flags].concat());
-        load.says("measuring");
-        file.write(&format!("note = '{note}'"));
-        kill(&server.process, Signal::HUP);
-        load.says("50 messages,");
-        let (status, report) = load.interrupt();
-        assert_eq!((status.code(), number(&report, "/messages/received")), (Some(0), 50));
+        let more = ["--connections", "50", "--broadcast", "--for", "60", "--progress", "--json"];
+        let load = Process::start(&[&["load", &*server.url()], &more[..], flags].concat());
+        load.stderr_with("measuring");
+        fs::write(&file, format!("note = '{note}'")).unwrap();
+        server.signal(Signal::HUP);
+        load.stderr_with("50 messages,");
+        load.signal(Signal::INT);
+        let ended = load.wait();
+        let report: Value = serde_json::from_str(&ended.lines.concat()).expect("one JSON object");
+        assert_eq!((ended.code, number(&report, "/messages/received")), (Some(0), 50));
         assert_eq!((&report["interrupted"], &report["connections"]["failed"]), (&true.into(), &0.into()));
     }
 }
 
 #[test]
 fn small_file_tables_mean_more_threads() {
-    let server = Server::start(&UNLIMITED);
+    let server = Target::start(&UNLIMITED);
     let flags = "--connections 50 --for 0.2 --echo --json";
-    let script = format!("ulimit -n 48; exec {MIDA} load {} {flags}", server.url);
+    let script = format!("ulimit -n 48; exec {MIDA} load {} {flags}", server.0.url());
     let output = Command::new("sh").args(["-c", &script]).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     let report = report(&output);
@@ -236,13 +225,13 @@ fn failures_are_told_by_kind() {
         (&["--auth-within", "1"], &["--for", "3"], serde_json::json!({"close_4004": 50})),
         (&[], &["--batching"], serde_json::json!({"no_batching": 50})),
     ] {
-        assert_eq!(Server::start(server).fails(flags)["connections"]["failures"], failures);
+        assert_eq!(Target::start(server).fails(flags)["connections"]["failures"], failures);
     }
 }
 
 #[test]
 fn a_server_that_limits_rates_shows_as_errors() {
-    let server = Server::start(&["--limit", "anonymous_messages_per_minute=10"]);
+    let server = Target::start(&["--limit", "anonymous_messages_per_minute=10"]);
     let report = server.fails(&["--echo"]);
     assert!(number(&report, "/messages/errors/rate_limited") >= 50, "{report}");
     assert_eq!(number(&report, "/connections/failures/close_4010"), 50);
@@ -251,17 +240,17 @@ fn a_server_that_limits_rates_shows_as_errors() {
 #[test]
 fn a_server_without_mida_can_be_held_and_stormed() {
     // To `--plain` the rules are just a message.
-    let server = Server::start(&[]);
+    let server = Target::start(&[]);
     assert_eq!(number(&server.load(&["--plain"]), "/connections/connected"), 50);
     assert!(number(&server.load(&["--plain", "--storm"]), "/storm/connections") > 50);
 }
 
 #[test]
 fn the_report_is_also_for_people() {
-    let server = Server::start(&UNLIMITED);
-    let pid = server.process.id().to_string();
+    let server = Target::start(&UNLIMITED);
+    let pid = server.pid();
     let flags = ["--connections", "50", "--for", "0.2", "--echo", "--server-pid", &pid];
-    let output = Command::new(MIDA).args(["load", &server.url]).args(flags).output().unwrap();
+    let output = Command::new(MIDA).args(["load", &server.0.url()]).args(flags).output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
     let report = text(&output.stdout);
     for says in ["50 of 50", "answers in", "latency", "p99.9", "CPU seconds", "resident"] {
@@ -294,63 +283,5 @@ fn wrong_arguments_are_one_line_and_two() {
         assert_eq!(output.status.code(), Some(2), "{flags:?}: {error}");
         assert!(output.stdout.is_empty() && error.contains(says), "{flags:?}: {error}");
         assert_eq!(error.trim_end().lines().count(), 1, "{error}");
-    }
-}
-
-/// A load that runs beside the test.
-struct Started {
-    process: Child,
-    errors: BufReader<std::process::ChildStderr>,
-}
-
-impl Started {
-    fn new(flags: &[&str]) -> Self {
-        let mut process = Command::new(MIDA)
-            .arg("load")
-            .args(flags)
-            .arg("--json")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let errors = BufReader::new(process.stderr.take().unwrap());
-        Self { process, errors }
-    }
-
-    /// Waits for a line of progress.
-    fn says(&mut self, what: &str) {
-        let mut line = String::new();
-        while !line.contains(what) {
-            line.clear();
-            assert!(self.errors.read_line(&mut line).unwrap() > 0, "it ended before it said {what}");
-        }
-    }
-
-    fn interrupt(self) -> (ExitStatus, Value) {
-        kill(&self.process, Signal::INT);
-        let output = self.process.wait_with_output().unwrap();
-        (output.status, report(&output))
-    }
-}
-
-fn kill(process: &Child, signal: Signal) {
-    kill_process(Pid::from_child(process), signal).unwrap();
-}
-
-struct Temporary(PathBuf);
-
-impl Temporary {
-    fn new(name: &str) -> Self {
-        Self(std::env::temp_dir().join(format!("{}-{name}", std::process::id())))
-    }
-
-    fn write(&self, text: &str) {
-        std::fs::write(&self.0, text).unwrap();
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
     }
 }

@@ -2,6 +2,7 @@
 //! but for keys, numbers and times.
 
 use std::{
+    collections::BTreeSet,
     io::{BufRead, BufReader, Read},
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -126,6 +127,31 @@ fn the_first_session_happens_as_it_is_told() {
         let printed: Vec<_> = place.run(&command).iter().map(|line| constant(line)).collect();
         let told: Vec<_> = output.iter().map(|line| constant(line)).collect();
         assert_eq!(printed, told, "$ {command}");
+    }
+}
+
+/// Each flag that stands in this text, without its dashes.
+fn flags(text: &str) -> impl Iterator<Item = String> {
+    let name = |rest: &str| rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+    text.split("--").skip(1).map(name)
+}
+
+#[test]
+fn the_tables_of_flags_are_those_of_the_help() {
+    for (command, title, elsewhere) in
+        [("serve", "## Options", &["config"][..]), ("doctor", "## Sizing", &[])]
+    {
+        let section = README.split_once(title).expect(title).1.split("\n## ").next().expect("a section");
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| `--")?.split(" | ").next());
+        let mut told: BTreeSet<_> =
+            rows.flat_map(|row| flags(&format!("--{row}")).collect::<Vec<_>>()).collect();
+        told.extend(elsewhere.iter().map(|name| (*name).to_owned()));
+        let help =
+            Command::new(env!("CARGO_BIN_EXE_mida")).args([command, "--help"]).output().expect("the help");
+        let help = String::from_utf8(help.stdout).expect("UTF-8");
+        let known = help.lines().map(str::trim).filter(|line| line.starts_with("--"));
+        let known: BTreeSet<_> = known.filter_map(|line| flags(line).next()).collect();
+        assert!(told == known && known.len() > 3, "{command}: {told:?} but {known:?}");
     }
 }
 

@@ -2,7 +2,6 @@
 
 mod common;
 #[path = "common/frames.rs"]
-#[allow(dead_code)] // Each test file uses its part.
 mod frames;
 
 use common::{Process, Server, path};
@@ -71,6 +70,8 @@ fn what_cannot_be_is_one_line_and_exit_2() {
     refused(&["--limit", "fragments"], "message_bytes=65536");
     refused(&["--limit", "queue_hard_bytes=1"], "queue_soft_bytes");
     refused(&["--auth", "password"], "signature");
+    refused(&["--trusted-proxy", "10.0.0.1/8"], "10.0.0.0/8");
+    refused(&["--trusted-proxy", "localhost"], "192.0.2.7");
     refused(&["--no-such-flag"], "--no-such-flag");
     refused(&["no-such-command"], "no-such-command");
     let file = path("wrong.toml");

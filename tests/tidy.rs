@@ -12,6 +12,7 @@ use std::{
 /// what `lib.rs` re-exports is for those outside. Modules called `tests` may look outwards.
 const LAYERS: &[&[&str]] = &[
     &["engine::limits", "engine::error", "engine::chunks", "engine::pool", "engine::ages"],
+    &["engine::clients", "engine::proxies"],
     &["engine::wire", "engine::timer"],
     &["engine::outbox"],
     &["engine::io"],
@@ -29,9 +30,10 @@ const LAYERS: &[&[&str]] = &[
 const LINES_MAX: usize = 600;
 const LONGER: &str = "Over 600 lines:";
 
-/// Files in which `unsafe` may stand: a thread's own file table, memory that goes back to the kernel, and the
-/// allocator that counts.
-const UNSAFE: &[&str] = &["src/server/file_table.rs", "src/server/memory.rs", "tests/allocations.rs"];
+/// Files in which `unsafe` may stand: descriptors that come from, or go to, another process, a thread's own file
+/// table, memory that goes back to the kernel, and the allocator that counts.
+const UNSAFE: &[&str] =
+    &["src/server/activation.rs", "src/server/file_table.rs", "src/server/memory.rs", "tests/allocations.rs"];
 
 /// Files that may sleep: the wait of the main thread for its reactors, and a bench that waits for a thread to rest.
 const SLEEPS: &[&str] = &["src/server/mod.rs", "benches/common/process.rs"];
@@ -273,6 +275,15 @@ fn imports(source: &Source) -> Vec<String> {
     wrong
 }
 
+/// The map of the code in `src/lib.rs` names the parts of each tree.
+fn place_on_the_map(source: &Source) -> Vec<String> {
+    let module = source.module().unwrap_or_default().join("::");
+    let is_part = module.matches("::").count() == 1
+        && ["engine::", "app::", "server::"].iter().any(|tree| module.starts_with(tree));
+    let is_there = include_str!("../src/lib.rs").contains(&format!("`{module}`"));
+    if is_part && !is_there { vec![format!("{}: not on the map in src/lib.rs", source.path)] } else { vec![] }
+}
+
 fn length(source: &Source) -> Vec<String> {
     let says_why = source.comments.iter().any(|(line, text)| *line <= 10 && text.contains(LONGER));
     if source.lines <= LINES_MAX || says_why {
@@ -348,6 +359,11 @@ fn assert_tidy(rule: fn(&Source) -> Vec<String>) {
 #[test]
 fn imports_point_inwards() {
     assert_tidy(imports);
+}
+
+#[test]
+fn the_map_names_every_module() {
+    assert_tidy(place_on_the_map);
 }
 
 #[test]
@@ -428,6 +444,21 @@ fn a_right_import_is_left_alone() {
     ];
     for (path, text) in table {
         assert_eq!(imports(&Source::new(path, text)), [""; 0], "{path}: {text}");
+    }
+}
+
+#[test]
+fn a_module_that_the_map_does_not_name_is_seen() {
+    for (path, wrong) in [
+        ("src/engine/colour.rs", 1),
+        ("src/app/colour/mod.rs", 1),
+        ("src/server/time.rs", 1),
+        ("src/engine/pool.rs", 0),
+        ("src/engine/io/colour.rs", 0),
+        ("src/cli/colour.rs", 0),
+        ("tests/colour.rs", 0),
+    ] {
+        assert_eq!(place_on_the_map(&Source::new(path, "")).len(), wrong, "{path}");
     }
 }
 

@@ -86,7 +86,7 @@ fn what_is_sealed_here_opens_with_their_keys() {
 fn plain(vector: &Value, scheme: Scheme) -> Result<(), Refused> {
     let solution = text(vector, "signature_compact_hex").as_bytes();
     let identity = identity(text(vector, "public_key"));
-    verify(scheme, &identity, &challenge(vector, "challenge_hex"), solution, ["chat.example"], None)
+    verify(scheme, &identity, &challenge(vector, "challenge_hex"), solution, ["chat.example"], None).0
 }
 
 /// The file says of itself how each challenge was made; a slip there would make a refusal worthless.
@@ -130,7 +130,7 @@ fn mida_v1_solutions_pass_for_their_host_and_for_no_other() {
         let host = text(vector, "host");
         let solution = text(vector, "solution").as_bytes();
         let check = |scheme, hosts: &[&str], dialled| {
-            verify(scheme, &identity, &challenge, solution, hosts.iter().copied(), dialled)
+            verify(scheme, &identity, &challenge, solution, hosts.iter().copied(), dialled).0
         };
         assert_eq!(check(Scheme::MidaV1, &hosts, None), Ok(()));
         assert_eq!(check(Scheme::MidaV1, &[host], Some("elsewhere.example")), Ok(()));
@@ -149,6 +149,6 @@ fn mida_v1_solutions_pass_for_their_host_and_for_no_other() {
         let secret = SecretKey::from_hex(text(vector, "private_key").as_bytes()).unwrap();
         assert_eq!(secret.identity(), identity);
         let own = sign_mida_v1(&secret, host, &challenge, &identity, &mut rng);
-        assert_eq!(verify(Scheme::MidaV1, &identity, &challenge, &own, [host], None), Ok(()));
+        assert_eq!(verify(Scheme::MidaV1, &identity, &challenge, &own, [host], None).0, Ok(()));
     }
 }

@@ -21,18 +21,18 @@ const LISTENER: Token = Token(usize::MAX);
 pub fn serve(answer: &str) {
     let mut bytes = vec![0; answer.len() / 2];
     hex::decode(answer.as_bytes(), &mut bytes).expect("hex");
-    let addresses = listen::resolve(&[([127, 0, 0, 1], 0).into()]).expect("a port");
-    let listener = listen::bind(&addresses).expect("the port").remove(0);
+    let address = listen::probe(([127, 0, 0, 1], 0).into()).expect("a port");
+    let listener = listen::listener(address, true).expect("the port");
     let (tell, told) = mpsc::channel();
     // With a table of open files of its own: one that is shared makes each system call a little dearer.
     file_table::spawn("bare".to_owned(), move |own_table| {
         own_table.expect("a file table");
         tell.send(rustix::thread::gettid().to_string()).expect("the main thread waits");
-        run(TcpListener::from_std(listener), &bytes);
+        run(TcpListener::from_std(listener.into()), &bytes);
     })
     .expect("a thread");
     let thread = told.recv().expect("the thread runs");
-    println!("{}", addresses[0]);
+    println!("{address}");
     account(&thread);
 }
 

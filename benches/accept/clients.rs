@@ -1,7 +1,7 @@
 //! Those who storm: they connect and upgrade, then log in, then leave, each when they are told.
 
-use crate::{
-    common::log_in::Login,
+use crate::common::{
+    log_in::Login,
     stream::{BadFrame, Frames},
 };
 use mida::app::crypto::{hex, rng::Rng};

@@ -27,7 +27,7 @@ pub fn login_ns() -> f64 {
         .collect();
     let started_ns = now_ns();
     for (identity, challenge, solution) in std::iter::repeat_n(&proofs, ROUNDS).flatten() {
-        assert_eq!(verify(Scheme::MidaV1, identity, challenge, solution, [HOST], None), Ok(()));
+        assert_eq!(verify(Scheme::MidaV1, identity, challenge, solution, [HOST], None).0, Ok(()));
     }
     for (identity, ..) in std::iter::repeat_n(&proofs, ROUNDS).flatten() {
         std::hint::black_box(Epoch::derive(&identity.point(), 0, &mut rng));

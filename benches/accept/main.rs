@@ -13,19 +13,7 @@ mod clients;
 #[path = "../common/mod.rs"]
 mod common;
 mod crypto;
-#[path = "../../tests/common/frames.rs"]
-#[allow(dead_code)] // Shared with tests, which use more of it.
-mod frames;
-#[path = "../../src/cli/load/login.rs"]
-#[allow(dead_code, unused_imports)] // The load generator uses more of it, and has its tests.
-mod login;
-#[path = "../../src/cli/load/opener.rs"]
-#[allow(dead_code, unused_imports)]
-mod opener;
 mod served;
-#[path = "../../src/cli/load/stream.rs"]
-#[allow(dead_code, unused_imports)]
-mod stream;
 
 use common::{
     pairs::{Flags, compare},

@@ -1,6 +1,6 @@
 //! The client's side of an authentication, as it goes on while bytes come.
 
-use crate::{
+use super::{
     frames,
     login::Member,
     stream::{BINARY, BadFrame, Frames, PING},

@@ -8,7 +8,10 @@ use mida::{
         relay::{Command, Online},
     },
     engine::{limits::Limits, reactor::Settings},
-    server::{self, Plan, Running, cores, files},
+    server::{
+        self, Plan, Running, cores, files,
+        listen::{Address, Listening},
+    },
 };
 use std::{fs, sync::Arc, time::Instant};
 
@@ -18,9 +21,11 @@ pub const HEARTBEAT_MS: u64 = 3_600_000;
 /// The first allowed core, a port of its own, and room for so many connections.
 pub fn plan(limits: Arc<Limits>, sockets: u64) -> Plan {
     let core = cores::allowed().expect("cores")[0];
-    let settings = Settings { limits, heartbeat_ms: u64::MAX, capacity: sockets as usize + 64 };
+    let settings =
+        Settings { limits, proxies: Arc::default(), heartbeat_ms: u64::MAX, capacity: sockets as usize + 64 };
     Plan {
-        listen: vec![([127, 0, 0, 1], 0).into()],
+        listening: Listening::open(&[Address::Tcp(([127, 0, 0, 1], 0).into())], Vec::new(), 1)
+            .expect("a port"),
         cores: vec![core],
         reactors_per_core: 1,
         open_files: files::raise_limit(),

@@ -1,7 +1,7 @@
 //! What the kernel alone takes: a loop of send() over the same number of sockets, of frames as long as our
 //! sealed ones.
 
-use crate::common::process::thread_cpu_ns;
+use crate::{EVENT_BYTES, common::process::thread_cpu_ns};
 use mida::{
     app::crypto::seal::OVERHEAD,
     engine::wire::{
@@ -13,8 +13,6 @@ use std::{
     io::{BufRead, Read, Write},
     net::{TcpListener, TcpStream},
 };
-
-const EVENT_BYTES: usize = 200;
 
 pub fn serve(sockets: u64) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -11,25 +11,20 @@ mod bare;
 mod broadcast;
 #[path = "../common/mod.rs"]
 mod common;
-#[path = "../../tests/common/frames.rs"]
-#[allow(dead_code)] // Shared with tests, which use more of it.
-mod frames;
-#[path = "../../src/cli/load/login.rs"]
-#[allow(dead_code, unused_imports)] // The load generator uses more of it, and has its tests.
-mod login;
-#[path = "../../src/cli/load/opener.rs"]
-#[allow(dead_code, unused_imports)]
-mod opener;
 mod served;
 mod sink;
-#[path = "../../src/cli/load/stream.rs"]
-#[allow(dead_code, unused_imports)]
-mod stream;
 
 use common::{
     pairs::{Flags, compare},
     process::{Process, pin},
 };
+use std::time::Instant;
+
+/// Slices that the seconds of a measurement are cut into.
+const SLICES: usize = 16;
+
+/// Bytes of the event in clear JSON.
+const EVENT_BYTES: usize = 200;
 
 /// What a server sends, to whom, and how often within one turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +37,7 @@ enum What {
     Bare,
 }
 
+/// In the order of [`What`].
 const ALL: [(What, &str); 5] = [
     (What::Sealed, "sealed"),
     (What::SealedBatches, "sealed-batches"),
@@ -110,32 +106,48 @@ impl Pair {
         self.server.number()
     }
 
-    /// Deliveries per second of CPU, over at least `wall_s`.
-    fn rate(&mut self, events: u64, wall_s: f64) -> f64 {
-        let started = std::time::Instant::now();
+    /// Broadcasts for at least `wall_s`; returns deliveries, and the CPU nanoseconds of the server.
+    fn slice(&mut self, events: u64, wall_s: f64) -> (u64, u64) {
+        let started = Instant::now();
         let (mut deliveries, mut cpu_ns) = (0, 0);
-        loop {
+        while deliveries == 0 || started.elapsed().as_secs_f64() < wall_s {
             cpu_ns += self.round(events);
             deliveries += events * self.sockets;
-            if started.elapsed().as_secs_f64() >= wall_s {
-                return deliveries as f64 * 1e9 / cpu_ns as f64;
-            }
         }
+        (deliveries, cpu_ns)
     }
+}
+
+/// Slices of both sides by turns until each has had `wall_s`; deliveries per second of CPU of each. The machine may
+/// be a quarter slower for some seconds: what is compared has to run within the same ones.
+fn rates(kinds: &mut [Pair], sides: [(What, u64); 2], wall_s: f64) -> (f64, f64) {
+    let mut totals = [(0, 0); 2];
+    // The first of two slices is the second of the next two.
+    for side in [0, 1, 1, 0].into_iter().cycle().take(2 * SLICES) {
+        let (what, events) = sides[side];
+        let (deliveries, cpu_ns) = kinds[what as usize].slice(events, wall_s / SLICES as f64);
+        totals[side] = (totals[side].0 + deliveries, totals[side].1 + cpu_ns);
+    }
+    let [one, other] = totals.map(|(deliveries, cpu_ns)| deliveries as f64 * 1e9 / cpu_ns as f64);
+    (one, other)
 }
 
 fn measure(sockets: u64, pairs: usize, wall_s: f64) {
     let mut kinds = ALL.map(|(what, name)| Pair::start(what, name, sockets));
     for kind in &mut kinds {
         // Everybody has a live epoch then, and memory has grown to what it takes.
-        kind.rate(8, wall_s / 3.0);
+        kind.slice(8, wall_s / 3.0);
     }
-    let [sealed, batches, clear, example, bare] = &mut kinds;
     println!("{sockets} connections, {pairs} pairs of {wall_s} s; deliveries per server CPU second");
-    compare("sealed / clear", pairs, || (sealed.rate(1, wall_s), clear.rate(1, wall_s)));
-    compare("sealed / example", pairs, || (sealed.rate(1, wall_s), example.rate(1, wall_s)));
-    compare("sealed / bare send()", pairs, || (sealed.rate(1, wall_s), bare.rate(1, wall_s)));
-    compare("clear / bare send()", pairs, || (clear.rate(1, wall_s), bare.rate(1, wall_s)));
-    compare("8 in a turn / 1", pairs, || (sealed.rate(8, wall_s), sealed.rate(1, wall_s)));
-    compare("8 in a batch / 1", pairs, || (batches.rate(8, wall_s), batches.rate(1, wall_s)));
+    let rows = [
+        ("sealed / clear", [(What::Sealed, 1), (What::Clear, 1)]),
+        ("sealed / example", [(What::Sealed, 1), (What::Example, 1)]),
+        ("sealed / bare send()", [(What::Sealed, 1), (What::Bare, 1)]),
+        ("clear / bare send()", [(What::Clear, 1), (What::Bare, 1)]),
+        ("8 in a turn / 1", [(What::Sealed, 8), (What::Sealed, 1)]),
+        ("8 in a batch / 1", [(What::SealedBatches, 8), (What::SealedBatches, 1)]),
+    ];
+    for (row, sides) in rows {
+        compare(row, pairs, || rates(&mut kinds, sides, wall_s));
+    }
 }

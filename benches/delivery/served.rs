@@ -1,7 +1,7 @@
 //! Our server, with Mida and with the example, told by its standard input what to send.
 
 use crate::{
-    What,
+    EVENT_BYTES, What,
     broadcast::Broadcast,
     common::{
         process::thread_cpu_ns,
@@ -18,9 +18,6 @@ use mida::{
     server::{self, Running},
 };
 use std::{io::BufRead, sync::Arc, time::Instant};
-
-/// Bytes of the event in clear JSON.
-const EVENT_BYTES: usize = 200;
 
 /// A Mida metadata push of a 200-byte event to everybody.
 pub fn serve(what: What, sockets: u64) {

@@ -1,8 +1,8 @@
 //! Those who are sent to: they connect, log in if they are to, and then count the frames that come.
 
-use crate::{
-    common::log_in::log_in,
+use crate::common::{
     frames,
+    log_in::log_in,
     stream::{BINARY, BadFrame, Frames, TEXT},
 };
 use mida::app::crypto::rng::Rng;

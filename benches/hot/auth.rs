@@ -54,6 +54,6 @@ pub fn proofs(secrets: &[SecretKey], rng: &mut Rng) -> Rotation<Proof> {
 
 impl Proof {
     pub fn check(&self, host: &str) -> Result<(), Refused> {
-        verify(Scheme::MidaV1, &self.identity, &self.challenge, &self.solution, [host], None)
+        verify(Scheme::MidaV1, &self.identity, &self.challenge, &self.solution, [host], None).0
     }
 }

@@ -63,7 +63,7 @@ struct Turn {
     session: Session,
     outbox: Outbox,
     queue: u32,
-    gather: Option<Gather>,
+    gather: Option<Box<Gather>>,
 }
 
 impl Turn {
@@ -84,7 +84,7 @@ impl Turn {
         *gather = outbox.gather(*queue, |run, gather| {
             app.flush(session, run, gather).expect("nothing to derive");
         });
-        gather.as_ref().and_then(Gather::as_slice).expect("one segment")
+        gather.as_ref().and_then(|gather| gather.as_slice()).expect("one segment")
     }
 
     /// The kernel took it all.

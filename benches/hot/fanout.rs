@@ -63,8 +63,12 @@ impl Everybody {
             ..Config::default()
         };
         let news = Rotation::new((0..MANY).map(|_| news(&mut rng, &config)));
-        let settings =
-            Settings { limits: config.limits.clone(), heartbeat_ms: u64::MAX, capacity: connections };
+        let settings = Settings {
+            limits: config.limits.clone(),
+            proxies: Arc::default(),
+            heartbeat_ms: u64::MAX,
+            capacity: connections,
+        };
         let app = Mida::new(Arc::new(config), Online::new(1), inputs::rng());
         let reactor = Reactor::new(Memory::new(), app, settings, Arc::default(), 0);
         let mut everybody = Self { connections, reactor, news };

@@ -7,5 +7,6 @@ pub mod decode;
 pub mod frames;
 mod input;
 pub mod open;
+mod proxy;
 pub mod session;
 pub mod upgrade;

@@ -1,6 +1,7 @@
-//! The head of an upgrade request, as it comes in pieces, against a second, plainer reading of it.
+//! The head of an upgrade request, as it comes in pieces, against a second, plainer reading of it; and the PROXY
+//! header that may stand in front of it.
 
-use super::input::Input;
+use super::{input::Input, proxy};
 use mida::engine::{
     error::Refusal,
     limits::Limits,
@@ -17,7 +18,7 @@ pub fn run(data: &[u8]) {
         ..Limits::default()
     };
     let sizes = [0; 3].map(|_| usize::from(input.byte()) + 1);
-    let stream = input.rest();
+    let stream = proxy::run(input.rest(), limits.head_bytes as usize);
 
     let whole = outcome(upgrade::feed(stream, 0, &limits));
     let pieces = in_pieces(stream, &sizes, &limits);
@@ -65,7 +66,7 @@ struct Seen {
     host: String,
     origin: Option<String>,
     key: String,
-    forwarded_for: Option<String>,
+    forwarded_for: Vec<Vec<u8>>,
     protocols: Vec<String>,
 }
 
@@ -77,7 +78,7 @@ impl Seen {
             host: request.host.to_owned(),
             origin: request.origin.map(str::to_owned),
             key: request.key.to_owned(),
-            forwarded_for: request.forwarded_for.map(str::to_owned),
+            forwarded_for: request.forwarded_for().map(<[u8]>::to_vec).collect(),
             protocols: request.protocols().map(str::to_owned).collect(),
         }
     }
@@ -172,16 +173,16 @@ fn plain(head: &[u8], limits: &Limits) -> Option<Seen> {
         Some((path, query)) => (path, Some(query.to_owned())),
         None => (resource, None),
     };
-    let forwarded_for = all("x-forwarded-for")
-        .last()
-        .map(|list| list.rsplit(|byte| *byte == b',').next().unwrap_or_default());
+    let forwarded_for = all("x-forwarded-for");
+    let forwarded_for: Vec<Vec<u8>> =
+        forwarded_for.iter().flat_map(|list| elements(list)).map(<[u8]>::to_vec).rev().collect();
     Some(Seen {
         path: if path.is_empty() { "/".to_owned() } else { path.to_owned() },
         query,
         host: authority.unwrap_or(host).to_owned(),
         origin,
         key: key.to_owned(),
-        forwarded_for: forwarded_for.and_then(ascii).map(|address| address.trim_ascii().to_owned()),
+        forwarded_for,
         protocols: protocols.iter().map(|token| String::from_utf8_lossy(token).into_owned()).collect(),
     })
 }

@@ -167,6 +167,11 @@ impl App for Mida {
         }
     }
 
+    #[inline]
+    fn touch(&self, conn: &Session) {
+        self.sessions.touch(conn);
+    }
+
     fn flush(&mut self, conn: &mut Session, run: &mut Run<'_>, out: &mut Gather) -> Result<(), Later> {
         let limits = &self.config.limits;
         // PROTOCOL.md section 7: the server's messages may be 1 KiB longer, sealing and batch included.

@@ -22,103 +22,19 @@ use super::{
 use crate::engine::{
     chunks::{Chunks, is_oversized},
     error::Close,
-    slots::Slots,
 };
 use std::collections::{HashMap, VecDeque};
+
+mod kept;
+
+pub use self::kept::Session;
+use self::kept::{CHALLENGED, HOST_KEPT, HOST_SHIFT, KEYED, PROVEN, STRUCK};
 
 /// Public-key work that one turn may do, in microseconds, and what each kind is reckoned at.
 pub const VERIFY_US: u32 = 35;
 pub const DERIVE_US: u32 = 65;
 
-/// Application deadlines are kept in units of this.
-const TICK_MS: u64 = 16;
 const MINUTE_US: u64 = 60_000_000;
-
-/// What every connection has, in its slot. It packs to 20 bytes, so that the slot is one cache line.
-#[derive(Clone, Copy)]
-#[repr(C, packed(4))]
-pub struct Session {
-    /// Until when its messages are paid for (a leaky bucket), in microseconds.
-    paid_until_us: u64,
-    /// Handle of its [`Member`] plus one; 0: no key was accepted.
-    member: u32,
-    /// When [`Sessions::timer`] is due, in ticks; `u32::MAX`: never.
-    due_ticks: u32,
-    /// Flags; above them, in [`HOST_SHIFT`], which of our hosts it dialled.
-    flags: u8,
-}
-
-/// Batching was on in its first rules.
-const BATCHING: u8 = 1;
-/// A challenge is open.
-const CHALLENGED: u8 = 2;
-/// Its key is proven.
-const PROVEN: u8 = 4;
-/// It has strikes.
-const STRUCK: u8 = 8;
-/// Its key was taken as it is.
-const KEYED: u8 = 16;
-/// The three bits from here on: the position of the dialled host among ours when the connection opened, a
-/// hint which to try first; or [`HOST_KEPT`].
-const HOST_SHIFT: u32 = 5;
-/// The dialled host is none of ours, or far behind: [`Sessions`] keeps its name.
-const HOST_KEPT: u8 = 7;
-
-const _: () = assert!(size_of::<Session>() == 20);
-// With a backend whose socket is four bytes, as in a release build.
-const _: () = assert!(Slots::<u32, Session>::SLOT_BYTES == 64);
-
-impl Default for Session {
-    fn default() -> Self {
-        Self { paid_until_us: 0, member: 0, due_ticks: u32::MAX, flags: 0 }
-    }
-}
-
-impl Session {
-    /// A connection that has just been upgraded.
-    pub fn new(config: &Config, now_ms: u64) -> Self {
-        let mut session = Self::default();
-        if config.batching {
-            session.flags |= BATCHING;
-        }
-        if config.auth_within_ms > 0 {
-            session.set_due(now_ms.saturating_add(config.auth_within_ms));
-        }
-        session
-    }
-
-    pub fn batching(&self) -> bool {
-        self.flags & BATCHING != 0
-    }
-
-    /// Whether what it is told is sealed.
-    pub fn is_sealed(&self) -> bool {
-        self.member != 0
-    }
-
-    pub fn is_challenged(&self) -> bool {
-        self.flags & CHALLENGED != 0
-    }
-
-    pub fn is_proven(&self) -> bool {
-        self.flags & PROVEN != 0
-    }
-
-    fn host(&self) -> u8 {
-        self.flags >> HOST_SHIFT
-    }
-
-    pub fn due_ms(&self) -> u64 {
-        match self.due_ticks {
-            u32::MAX => u64::MAX,
-            ticks => u64::from(ticks) * TICK_MS,
-        }
-    }
-
-    fn set_due(&mut self, at_ms: u64) {
-        self.due_ticks = u32::try_from(at_ms.div_ceil(TICK_MS)).unwrap_or(u32::MAX);
-    }
-}
 
 /// An authentication under way.
 struct Login {
@@ -266,7 +182,7 @@ impl Sessions {
     /// known, and no turn has had the budget to answer it yet.
     pub fn timer(&mut self, session: &mut Session, out: &mut impl Answers) {
         session.due_ticks = u32::MAX;
-        let member = session.member.checked_sub(1).and_then(|handle| self.members.get(handle));
+        let member = session.handle().and_then(|handle| self.members.get(handle));
         if member.is_some_and(|member| member.epoch.is_none()) {
             return out.close(Close::Overloaded);
         }
@@ -298,7 +214,7 @@ impl Sessions {
             session.flags &= !PROVEN;
             self.online.leave();
         }
-        if let Some(handle) = session.member.checked_sub(1) {
+        if let Some(handle) = session.handle() {
             self.members.unlist(handle);
         }
     }
@@ -307,28 +223,28 @@ impl Sessions {
     pub fn closed(&mut self, mut session: Session, number: u64) {
         self.closing(&mut session);
         if session.flags & STRUCK != 0 {
-            self.strikes.remove(&number);
-            if is_oversized(self.strikes.len(), self.strikes.capacity()) {
-                self.strikes.shrink_to(2 * self.strikes.len());
-            }
+            forget(&mut self.strikes, number);
         }
         if session.host() == HOST_KEPT {
-            self.dialled.remove(&number);
-            if is_oversized(self.dialled.len(), self.dialled.capacity()) {
-                self.dialled.shrink_to(2 * self.dialled.len());
-            }
+            forget(&mut self.dialled, number);
         }
         self.end_login(&session);
-        if let Some(handle) = session.member.checked_sub(1) {
+        if let Some(handle) = session.handle() {
             self.members.remove(handle);
         }
+    }
+
+    /// Reads a little of what [`Sessions::epoch`] is going to give out.
+    pub fn touch(&self, session: &Session) {
+        let member = session.handle().and_then(|member| self.members.get(member));
+        member.and_then(|member| member.epoch.as_ref()).inspect(|epoch| epoch.touch());
     }
 
     /// The epoch to seal `plaintext_bytes` more with, a new one if need be; none when this turn has no
     /// budget for a new one, or there is no key.
     pub fn epoch(&mut self, session: &Session, plaintext_bytes: usize) -> Option<&mut Epoch> {
         let Self { members, rng, crypto_left_us, counts, now_ms, .. } = self;
-        let member = members.get_mut(session.member.checked_sub(1)?)?;
+        let member = members.get_mut(session.handle()?)?;
         let now_s = (*now_ms / 1_000) as u32;
         if member.epoch.as_ref().is_none_or(|epoch| epoch.is_spent(now_s, plaintext_bytes)) {
             if *crypto_left_us == 0 {
@@ -368,7 +284,7 @@ impl Sessions {
     }
 
     fn login(&mut self, session: &Session) -> Option<&mut Login> {
-        let member = self.members.get(session.member.checked_sub(1)?)?;
+        let member = self.members.get(session.handle()?)?;
         self.logins.get_mut(member.noted()?)
     }
 
@@ -461,7 +377,7 @@ impl Sessions {
                 session.due_ticks = u32::MAX;
                 self.online.enter();
                 let name = self.end_login(session).map(|login| login.display_name).unwrap_or_default();
-                if let Some(handle) = session.member.checked_sub(1) {
+                if let Some(handle) = session.handle() {
                     self.members.list(handle);
                 }
                 out.say(session, |text| encode::result_passed(text, Some(&name), 0));
@@ -493,7 +409,7 @@ impl Sessions {
         if scheme == Scheme::Ecdsa && config.bound_only {
             return Err(Reason::BadScheme);
         }
-        let member = session.member.checked_sub(1).and_then(|handle| self.members.get(handle));
+        let member = session.handle().and_then(|handle| self.members.get(handle));
         let login = member.and_then(|member| self.logins.get(member.noted()?));
         let (Some(Member { identity, .. }), Some(login)) = (member, login) else {
             return Err(Reason::BadSignature);
@@ -507,7 +423,7 @@ impl Sessions {
         };
         let accepted = hosts.iter().map(String::as_str);
         let (result, tries) =
-            challenge::verify_counted(scheme, identity, &login.challenge, signature, accepted, dialled);
+            challenge::verify(scheme, identity, &login.challenge, signature, accepted, dialled);
         self.counts.verifications += u64::from(tries);
         self.crypto_left_us = self.crypto_left_us.saturating_sub(tries.saturating_mul(VERIFY_US));
         result.map_err(|refused| match refused {
@@ -529,7 +445,7 @@ impl Sessions {
     }
 
     fn end_login(&mut self, session: &Session) -> Option<Login> {
-        let member = self.members.get_mut(session.member.checked_sub(1)?)?;
+        let member = self.members.get_mut(session.handle()?)?;
         self.logins.try_remove(member.take_note()?)
     }
 
@@ -590,6 +506,14 @@ impl Sessions {
         if times.len() >= most as usize {
             out.close(Close::Strikes);
         }
+    }
+}
+
+/// Takes out what is kept of this connection; what a storm needed goes.
+fn forget<V>(kept: &mut HashMap<u64, V>, number: u64) {
+    kept.remove(&number);
+    if is_oversized(kept.len(), kept.capacity()) {
+        kept.shrink_to(2 * kept.len());
     }
 }
 

@@ -1,6 +1,9 @@
 //! `--admin`: whom the admin address answers.
 
-use super::{options::Options, secret_file};
+use super::{
+    options::{Options, check_hosts},
+    secret_file,
+};
 use mida::server::admin::{Guard, Token};
 
 /// The guard that these options ask for, and a warning for the owner of the token's file.
@@ -19,13 +22,7 @@ pub fn guard(options: &Options) -> Result<(Guard, Option<String>), String> {
     } else if is_public {
         return Err("admin listens for other machines: it needs admin-token".to_owned());
     }
-    for host in &options.admin_host {
-        if host.is_empty() || host.contains(['/', ' ', '@']) || *host != host.to_lowercase() {
-            return Err(format!(
-                "'{host}' is no host: write it in lower case, like mida.internal or mida.internal:9090"
-            ));
-        }
-    }
+    check_hosts(&options.admin_host, "mida.internal or mida.internal:9090")?;
     Ok((Guard { token, hosts: options.admin_host.clone(), is_public }, warning))
 }
 

@@ -11,6 +11,7 @@ use self::{
     findings::{Findings, Wish},
     machine::Machine,
 };
+use super::options::REACTORS_PER_CORE_MAX;
 use clap::Args;
 use mida::server::cores;
 use std::{
@@ -22,7 +23,6 @@ use std::{
 /// Something stops before the connections that are wanted.
 const NOT_ENOUGH: u8 = 1;
 const CONNECTIONS_MAX: u64 = 10_000_000;
-const REACTORS_PER_CORE_MAX: u64 = 1_024;
 
 const HELP: &str = "\
 what it reads:
@@ -46,7 +46,7 @@ pub struct Flags {
     cores: Option<String>,
     /// Reactors on each of them, each with a table of open files of its own [default: 1]
     #[arg(long, value_name = "N")]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=REACTORS_PER_CORE_MAX))]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=u64::from(REACTORS_PER_CORE_MAX)))]
     reactors_per_core: Option<u64>,
     /// Print the findings as one JSON object
     #[arg(long)]

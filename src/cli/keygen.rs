@@ -17,6 +17,10 @@ pub struct Flags {
     out: PathBuf,
 }
 
+/// Makes the file and prints the public key.
+///
+/// # Errors
+/// One line: the file is there already, or cannot be made or written.
 pub fn run(flags: &Flags) -> Result<ExitCode, String> {
     let name = flags.out.display();
     let mut rng = Rng::from_os().map_err(|error| format!("the system gives no random bytes: {error}"))?;

@@ -6,6 +6,7 @@ mod doctor;
 mod keygen;
 mod load;
 mod options;
+mod proc;
 mod secret_file;
 mod serve;
 

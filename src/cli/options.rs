@@ -3,23 +3,32 @@
 use clap::{Args, ValueEnum};
 use mida::{
     app::{config::Config, protocol::encode::AuthMode},
-    engine::limits::Limits,
+    engine::{limits::Limits, proxies::Cidr},
+    server::listen::Address,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error};
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
+
+pub const REACTORS_PER_CORE_MAX: u32 = 1_024;
 
 /// Each field is a flag, and in the file a key of the same name.
 #[derive(Args, Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Options {
-    /// Address to listen on, repeatable; port 0 picks one [default: 127.0.0.1:7700]
-    #[arg(long, value_name = "ADDR", value_parser = address)]
-    pub listen: Vec<SocketAddr>,
+    /// Address to listen on, repeatable: 127.0.0.1:7700, [::1]:7700 or unix:PATH; port 0 picks one. Sockets that
+    /// are passed in LISTEN_FDS are listened on too, and alone if none is given [default: 127.0.0.1:7700]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Vec<Address>,
+    /// Seconds over which connections are sent away with 1001 when the server ends or has a successor, 0 to
+    /// 3600; 0: all at once [default: 5]
+    #[arg(long, value_name = "SECONDS")]
+    pub drain_seconds: Option<u64>,
     /// Processors to run on, like 0,2-3 [default: all allowed ones]
     #[arg(long, value_name = "LIST")]
     pub cores: Option<String>,
@@ -57,6 +66,11 @@ pub struct Options {
     /// [default: localhost:PORT and the socket's own IP:PORT]
     #[arg(long, value_name = "HOST")]
     pub public_host: Vec<String>,
+    /// Network of proxies that tell whose connections theirs are, by a PROXY header or X-Forwarded-For, repeatable
+    /// [default: none]
+    #[arg(long, value_name = "CIDR", value_parser = network)]
+    #[serde(deserialize_with = "networks")]
+    pub trusted_proxy: Vec<Cidr>,
     /// Connections of the whole server [default: what the open-file limit allows]
     #[arg(long, value_name = "N")]
     pub max_connections: Option<u32>,
@@ -92,11 +106,32 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "write it like 127.0.0.1:7700 or [::1]:7700".to_owned())
 }
 
+fn network(text: &str) -> Result<Cidr, String> {
+    text.parse().map_err(|error| format!("'{text}' is no network: {error}"))
+}
+
+fn networks<'de, D: Deserializer<'de>>(file: D) -> Result<Vec<Cidr>, D::Error> {
+    Vec::<String>::deserialize(file)?.iter().map(|text| network(text).map_err(D::Error::custom)).collect()
+}
+
 fn limit(text: &str) -> Result<(String, u64), String> {
     let (name, value) = text.split_once('=').ok_or("write it like message_bytes=65536")?;
     let value = value.parse().map_err(|_| format!("the value of {name} is a whole number"))?;
     Limits::default().set(name, value).map_err(|error| error.to_string())?;
     Ok((name.to_owned(), value))
+}
+
+/// Whether these can be hosts, as in a URL.
+///
+/// # Errors
+/// One line on the first that can't; it ends with `like`, an example.
+pub fn check_hosts(hosts: &[String], like: &str) -> Result<(), String> {
+    let is_none =
+        |host: &&String| host.is_empty() || host.contains(['/', ' ', '@']) || **host != host.to_lowercase();
+    match hosts.iter().find(is_none) {
+        Some(host) => Err(format!("'{host}' is no host: write it in lower case, like {like}")),
+        None => Ok(()),
+    }
 }
 
 impl Options {
@@ -117,9 +152,12 @@ impl Options {
     pub fn over(self, file: Self) -> Self {
         let mut limits = file.limits;
         limits.extend(self.limit.iter().cloned());
-        let list = |own: Vec<String>, other| if own.is_empty() { other } else { own };
+        fn list<T>(own: Vec<T>, other: Vec<T>) -> Vec<T> {
+            if own.is_empty() { other } else { own }
+        }
         Self {
-            listen: if self.listen.is_empty() { file.listen } else { self.listen },
+            listen: list(self.listen, file.listen),
+            drain_seconds: self.drain_seconds.or(file.drain_seconds),
             cores: self.cores.or(file.cores),
             reactors_per_core: self.reactors_per_core.or(file.reactors_per_core),
             heartbeat: self.heartbeat.or(file.heartbeat),
@@ -132,6 +170,7 @@ impl Options {
             note: self.note.or(file.note),
             maintenance_in: self.maintenance_in.or(file.maintenance_in),
             public_host: list(self.public_host, file.public_host),
+            trusted_proxy: list(self.trusted_proxy, file.trusted_proxy),
             max_connections: self.max_connections.or(file.max_connections),
             admin: self.admin.or(file.admin),
             admin_token: self.admin_token.or(file.admin_token),
@@ -148,8 +187,19 @@ impl Options {
     /// One line that says how many there may be.
     pub fn reactors_per_core(&self) -> Result<usize, String> {
         match self.reactors_per_core.unwrap_or(1) {
-            reactors @ 1..=1_024 => Ok(reactors as usize),
-            reactors => Err(format!("reactors-per-core is 1 to 1024, not {reactors}")),
+            reactors @ 1..=REACTORS_PER_CORE_MAX => Ok(reactors as usize),
+            reactors => Err(format!("reactors-per-core is 1 to {REACTORS_PER_CORE_MAX}, not {reactors}")),
+        }
+    }
+
+    /// How long it takes to send everybody away.
+    ///
+    /// # Errors
+    /// One line that says how long it may take.
+    pub fn drain(&self) -> Result<Duration, String> {
+        match self.drain_seconds.unwrap_or(5) {
+            seconds @ 0..=3_600 => Ok(Duration::from_secs(seconds)),
+            seconds => Err(format!("drain-seconds is 0 to 3600, not {seconds}")),
         }
     }
 
@@ -172,6 +222,7 @@ impl Options {
     /// One line on the option that cannot be taken.
     pub fn config(&self, now_ms: u64) -> Result<Config, String> {
         let limits = Arc::new(self.limits()?);
+        self.drain()?;
         let heartbeat_ms = self.heartbeat.unwrap_or(30_000);
         if !(100..=3_600_000).contains(&heartbeat_ms) {
             return Err(format!("heartbeat is 100 to 3600000 milliseconds, not {heartbeat_ms}"));
@@ -182,13 +233,7 @@ impl Options {
                 return Err(format!("'{origin}' is no origin: write it like https://chat.example"));
             }
         }
-        for host in &self.public_host {
-            if host.is_empty() || host.contains(['/', ' ', '@']) || *host != host.to_lowercase() {
-                return Err(format!(
-                    "'{host}' is no host: write it in lower case, like chat.example or chat.example:8443"
-                ));
-            }
-        }
+        check_hosts(&self.public_host, "chat.example or chat.example:8443")?;
         let public = serde_json::to_string(&self.metadata).map_err(|error| error.to_string())?;
         let own = ["name", "online", "uptime", "maintenanceIn", "note"];
         if let Some(name) = own.iter().find(|name| self.metadata.contains_key(**name)) {
@@ -235,7 +280,8 @@ mod tests {
     #[test]
     fn every_flag_is_a_key_and_flags_win() {
         let text = r#"
-            listen = ["127.0.0.1:1", "[::1]:2"]
+            listen = ["127.0.0.1:1", "[::1]:2", "unix:/run/mida.sock"]
+            drain-seconds = 7
             cores = "0"
             reactors-per-core = 3
             heartbeat = 500
@@ -248,6 +294,7 @@ mod tests {
             note = "from file"
             maintenance-in = 60
             public-host = ["a.example"]
+            trusted-proxy = ["10.0.0.0/8", "::1"]
             max-connections = 10
             admin = "127.0.0.1:9090"
             admin-token = "token"
@@ -270,8 +317,10 @@ mod tests {
         assert_eq!((config.limits.fragments, config.limits.message_ms), (4, u64::MAX));
         assert_eq!((config.auth, config.auth_within_ms, config.bound_only), (AuthMode::Key, 9_000, true));
         assert_eq!((config.maintenance_at_ms, config.public.as_str()), (Some(61_000), r#""region":"eu""#));
-        assert_eq!((options.listen.len(), options.max_connections, config.heartbeat_ms), (2, Some(10), 500));
+        assert_eq!((options.listen.len(), options.max_connections, config.heartbeat_ms), (3, Some(10), 500));
         assert_eq!(options.reactors_per_core(), Ok(3));
+        assert_eq!(options.trusted_proxy, ["10.0.0.0/8", "::1"].map(|text| text.parse().unwrap()));
+        assert_eq!(options.drain(), Ok(Duration::from_secs(7)));
         assert_eq!(options.admin, Some(([127, 0, 0, 1], 9090).into()));
         assert_eq!((options.admin_token, options.admin_host.len()), (Some("token".into()), 1));
         assert_eq!((config.hosts, config.origins.len(), config.batching), (options.public_host, 1, true));
@@ -281,11 +330,14 @@ mod tests {
     fn what_cannot_be_taken_is_said_in_one_line() {
         for (text, says) in [
             ("heartbeat = 99", "heartbeat is 100"),
+            ("drain-seconds = 3601", "drain-seconds is 0"),
             ("name = 3", "line 1"),
             ("\nnmae = 'x'", "line 2"),
             ("listen = ['nowhere']", "line 1"),
+            ("listen = ['unix:']", "line 1"),
             ("allow-origin = ['chat.example']", "no origin"),
             ("public-host = ['wss://chat.example']", "no host"),
+            ("\ntrusted-proxy = ['10.0.0.1/8']", "line 2: '10.0.0.1/8' is no network"),
             ("[limits]\nfragment = 1", "no limit is called"),
             ("[limits]\nqueue_soft_bytes = 9999999", "queue_soft_bytes"),
             ("[metadata]\nonline = 1", "own field"),

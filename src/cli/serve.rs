@@ -1,31 +1,33 @@
-//! `mida serve`: the server's life from flags to the last close frame.
+//! `mida serve`: from flags to a server that listens; `life` is what comes then.
 
+mod life;
+mod successor;
+
+use self::{
+    life::{Life, settings},
+    successor::Launch,
+};
 use super::{admin, options::Options};
 use clap::Args;
 use mida::{
-    app::{
-        Mida,
-        config::Config,
-        crypto::rng::Rng,
-        relay::{Command, Online, Reload},
+    app::{Mida, crypto::rng::Rng, relay::Online},
+    server::{
+        self, Plan,
+        activation::{self, ADMIN, PREDECESSOR, Passed},
+        admin::Service,
+        cores, files,
+        listen::{Address, Listening},
+        memory,
+        notify::notify,
     },
-    engine::reactor::{Letter, Settings},
-    server::{self, Plan, Running, admin::Service, cores, files, memory, turns::Turns},
-};
-use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM},
-    iterator::Signals,
 };
 use std::{
     io::{self, IsTerminal, Write},
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
-
-/// From the first SIGTERM to the end, whoever is still there.
-const DRAIN_MOST: Duration = Duration::from_millis(4_500);
 
 /// Room for fewer connections than this is hardly what an operator wants.
 const FEW: u32 = 500;
@@ -46,7 +48,14 @@ impl Flags {
     }
 }
 
+/// Serves until it is told to end.
+///
+/// # Errors
+/// One line on the option, file, address or core that is to blame.
 pub fn run(flags: Flags) -> Result<ExitCode, String> {
+    // First of all: what is opened before could have the number of a descriptor that was passed.
+    let mut passed = activation::take()?;
+    let launch = Launch::of_this_process()?;
     memory::refuse_huge_pages();
     let clock = Instant::now();
     let options = flags.options()?;
@@ -57,18 +66,27 @@ pub fn run(flags: Flags) -> Result<ExitCode, String> {
         None => allowed,
     };
     let (guard, warning) = admin::guard(&options)?;
-    let listen = match &options.listen[..] {
-        [] => vec![([127, 0, 0, 1], 7700).into()],
-        listen => listen.to_vec(),
+    let mut take = |name: &str| {
+        let at = passed.iter().position(|passed| passed.name == name)?;
+        Some(passed.swap_remove(at).socket)
     };
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(|error| error.to_string())?;
+    let (predecessor, passed_admin) = (take(PREDECESSOR), take(ADMIN));
+    let signals = life::signals()?;
+    let listening = listen(&options, passed, cores.len())?;
+    let bind = |address| {
+        let listener = server::admin::bind(address, passed_admin);
+        listener.map_err(|error| format!("cannot listen on {address}: {error}"))
+    };
+    // Before anything is accepted: who succeeds another may not fail from then on.
+    let admin_listener = options.admin.map(bind).transpose()?;
     log_to_stderr();
     if let Some(warning) = warning {
         tracing::warn!("{}", warning.trim_start_matches("warning: "));
     }
     let open_files = files::raise_limit();
     let settings = settings(&config, &options);
-    let plan = Plan { listen, cores, reactors_per_core: options.reactors_per_core()?, open_files, settings };
+    let reactors_per_core = options.reactors_per_core()?;
+    let plan = Plan { listening, cores, reactors_per_core, open_files, settings };
     let generators = (0..plan.reactors()).map(|_| Rng::from_os()).collect::<Result<Vec<_>, _>>();
     let mut generators =
         generators.map_err(|error| format!("the system gives no random bytes: {error}"))?.into_iter();
@@ -80,13 +98,15 @@ pub fn run(flags: Flags) -> Result<ExitCode, String> {
     .map_err(|error| error.to_string())?;
 
     let running = Arc::new(running);
-    if let Some(address) = options.admin {
-        let service = Service::new(running.clone(), clock, guard);
-        let at = service.listen(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
-        tracing::info!("admin on http://{at}");
+    let mut service = None;
+    if let Some(listener) = admin_listener {
+        let answering = Service::new(running.clone(), clock, guard).listen(listener);
+        let answering = answering.map_err(|error| format!("cannot answer the admin address: {error}"))?;
+        tracing::info!("admin on http://{}", answering.address());
+        service = Some(answering);
     }
 
-    let addresses: Vec<_> = running.addresses().iter().map(|address| format!("ws://{address}")).collect();
+    let addresses: Vec<_> = running.listening().addresses().iter().map(url).collect();
     let mut stdout = io::stdout();
     // Whoever started it may not care for the line.
     let _ = writeln!(stdout, "listening on {}", addresses.join(", ")).and_then(|()| stdout.flush());
@@ -103,93 +123,29 @@ pub fn run(flags: Flags) -> Result<ExitCode, String> {
         tracing::warn!("the open-file limit leaves little room: raise it (ulimit -Hn) for more connections");
     }
 
-    let mut server = Server { flags, config, options, clock, online, running, ends: false };
-    for signal in signals.forever() {
-        match signal {
-            SIGHUP => server.reload(),
-            _ => server.end(),
-        }
+    match predecessor {
+        // It makes this process the manager's main one.
+        Some(pipe) => successor::tell_predecessor(pipe),
+        None => notify("READY=1\nSTATUS=serving"),
     }
+    Life::new(flags, options, config, clock, online, running, service, launch).run(signals);
     Ok(ExitCode::SUCCESS)
 }
 
-struct Server {
-    flags: Flags,
-    options: Options,
-    config: Arc<Config>,
-    clock: Instant,
-    online: Online,
-    running: Arc<Running<Command>>,
-    ends: bool,
+/// What the options and whoever started this process want it to listen on.
+fn listen(options: &Options, passed: Vec<Passed>, accepting: usize) -> Result<Listening, String> {
+    let addresses = match &options.listen[..] {
+        [] if passed.is_empty() => &[Address::Tcp(([127, 0, 0, 1], 7700).into())],
+        given => given,
+    };
+    Listening::open(addresses, passed, accepting).map_err(|error| error.to_string())
 }
 
-impl Server {
-    /// Reads the file again; what is wrong with it leaves everything as it was.
-    fn reload(&mut self) {
-        let now_ms = self.clock.elapsed().as_millis() as u64;
-        let read = self.flags.options().and_then(|options| Ok((options.config(now_ms)?, options)));
-        let (mut config, options) = match read {
-            Ok(read) => read,
-            Err(problem) => return tracing::error!("not reloaded: {problem}"),
-        };
-        if options.maintenance_in == self.options.maintenance_in {
-            // Announced once, it comes when it was said to come.
-            config.maintenance_at_ms = self.config.maintenance_at_ms;
-        }
-        let fixed = |options: &Options| {
-            let admin = (options.admin, options.admin_token.clone(), options.admin_host.clone());
-            (options.listen.clone(), options.cores.clone(), options.reactors_per_core, admin)
-        };
-        if fixed(&options) != fixed(&self.options) {
-            tracing::warn!("listen, cores, reactors-per-core and admin change only with a restart");
-        }
-        let settings = settings(&config, &options);
-        let config = Arc::new(config);
-        let reload = Reload::new(&self.config, config.clone(), &self.online, now_ms);
-        self.config = config;
-        self.options = options;
-        let told = self.running.post_settings(&settings)
-            && self.running.post(|| Letter::Command(Command::Reload(reload.clone())));
-        if told {
-            tracing::info!("reloaded");
-        } else {
-            tracing::error!("a core did not take the new configuration: its inbox is full");
-        }
+fn url(address: &Address) -> String {
+    match address {
+        Address::Tcp(address) => format!("ws://{address}"),
+        Address::Unix(_) => address.to_string(),
     }
-
-    /// The first time, everybody is sent away; the second time, it is over.
-    fn end(&mut self) {
-        if self.ends {
-            std::process::exit(1);
-        }
-        self.ends = true;
-        tracing::info!("closing all connections");
-        self.running.drain();
-        let running = self.running.clone();
-        std::thread::spawn(move || {
-            running.wait(DRAIN_MOST);
-            tell_turns(&running);
-            std::process::exit(0);
-        });
-    }
-}
-
-/// The last word of a server: how long its reactors kept their clients waiting.
-fn tell_turns(running: &Running<Command>) {
-    let mut turns = Turns::default();
-    running.figures().iter().for_each(|figures| turns.merge(&figures.turns));
-    let us = |ns: u64| ns / 1_000;
-    tracing::info!(
-        turns = turns.count(),
-        p999_us = us(turns.per_mille_ns(999)),
-        max_us = us(turns.max_ns()),
-        "ended"
-    );
-}
-
-fn settings(config: &Config, options: &Options) -> Settings {
-    let most = options.max_connections.unwrap_or(u32::MAX).min(config.limits.connections);
-    Settings { limits: config.limits.clone(), heartbeat_ms: config.heartbeat_ms, capacity: most as usize }
 }
 
 /// Standard error, whether it takes what is written or not: a full disk behind it must not end the server.

@@ -67,6 +67,11 @@ pub trait App {
         [0; FIGURES]
     }
 
+    /// [`App::flush`] is about to be called for this connection and others: reads a little of what it needs from
+    /// memory, so that the caches have it then.
+    #[inline]
+    fn touch(&self, _conn: &Self::Conn) {}
+
     /// Turns a run of messages that carry the same mark into frames: appends whole frames to
     /// `out.bytes` and advances the run. It is called again while messages are left.
     ///
@@ -109,6 +114,7 @@ pub enum Reach {
 /// What the engine knows of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct About {
+    /// The client's address, also behind a trusted proxy; then the port may be 0, which is not known.
     pub peer: Option<SocketAddr>,
     /// When it began, in milliseconds of reactor time, to about a second.
     pub since_ms: u64,
@@ -184,10 +190,6 @@ impl<C> Link<'_, C> {
     /// Over the rate: milliseconds until it may try again.
     pub fn count_login(&self) -> Result<(), u64> {
         self.gate.login(self.address, self.now_ms, self.limits)
-    }
-
-    pub fn limits(&self) -> &Limits {
-        self.limits
     }
 
     #[inline]

@@ -3,7 +3,10 @@
 //! The only thing that reactors share about their load are these counters; a connection holds a seat from
 //! its accept to its end, so a reactor is never dealt more than it has room for.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU32,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
 /// A core deals to others when it is this close to its room.
 const NEAR: u32 = 500;
@@ -32,6 +35,8 @@ pub struct Balance {
     cores: Vec<Seats>,
     per_core: usize,
     most: AtomicU32,
+    /// Reactors that may still accept and deal.
+    sources: AtomicU32,
     /// Set when somebody found no seat, cleared under 90 % of what there are.
     full: AtomicBool,
 }
@@ -52,6 +57,7 @@ impl Balance {
             cores: seats(cores),
             per_core,
             most: AtomicU32::new(most),
+            sources: AtomicU32::new((cores * per_core) as u32),
             full: AtomicBool::new(false),
         }
     }
@@ -97,6 +103,16 @@ impl Balance {
     pub fn leave(&self, reactor: usize) {
         self.reactors[reactor].taken.fetch_sub(1, Relaxed);
         self.cores[reactor / self.per_core].taken.fetch_sub(1, Relaxed);
+    }
+
+    /// Another reactor will not give out seats any more: it has stopped accepting, for good.
+    pub fn retire(&self) {
+        self.sources.fetch_sub(1, Release);
+    }
+
+    /// Whether `reactor` has no connection, not even one on its way, and will be given none.
+    pub fn is_done(&self, reactor: usize) -> bool {
+        self.sources.load(Acquire) == 0 && self.reactors[reactor].taken.load(Relaxed) == 0
     }
 
     /// How many connections `reactor` has room for.
@@ -195,6 +211,21 @@ mod tests {
             }
             assert!(balance.place(1).is_ok() && !balance.is_full());
         }
+    }
+
+    #[test]
+    fn a_reactor_is_done_when_nobody_can_deal_to_it_and_nothing_is_on_its_way() {
+        let balance = balance(1, 2, 10, u32::MAX);
+        assert_eq!(balance.place(0), Ok(0));
+        assert_eq!(balance.place(0), Ok(1));
+        balance.retire();
+        assert!(!balance.is_done(0) && !balance.is_done(1));
+        balance.leave(0);
+        assert!(!balance.is_done(0), "the other may still deal");
+        balance.retire();
+        assert!(balance.is_done(0) && !balance.is_done(1));
+        balance.leave(1);
+        assert!(balance.is_done(1));
     }
 
     #[test]

@@ -108,6 +108,8 @@ refusals! {
     WrongVersion = 426 "Upgrade Required" Peer "This server speaks version 13 of WebSocket.";
     HeadTooLarge = 431 "Request Header Fields Too Large" Peer "The head is larger than this server reads.";
     Full = 503 "Service Unavailable" Server "The server has no room; try again later.";
+    /// The server is told to end.
+    Leaving = 503 "Service Unavailable" Server "The server is going away; connect again.";
     AddressFull = 503 "Service Unavailable" Peer "Too many connections from this address.";
     Broken = 503 "Service Unavailable" Server "The server failed; it has been logged.";
 }

@@ -1,8 +1,8 @@
 //! What one address may hold and how often it may log in, over all reactors.
 //!
-//! Touched at accept, at close and at login only. A connection keeps a 4-byte handle; an address costs 16
-//! bytes and its place in a table of 4-byte handles. One without connections is remembered for as long as it
-//! owes for logins: who reconnects for each is held to the rate.
+//! Touched at accept, or when a proxy has named its client, at close and at login only. A connection keeps a
+//! 4-byte handle; an address costs 16 bytes and its place in a table of 4-byte handles. One without connections
+//! is remembered for as long as it owes for logins: who reconnects for each is held to the rate.
 
 use super::{
     chunks::{Chunks, is_oversized},

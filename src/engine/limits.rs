@@ -17,7 +17,7 @@ macro_rules! limits {
         }
 
         impl Limits {
-            /// The names, in the order of PROTOCOL.md.
+            /// The names, as `--limit` takes them.
             pub const NAMES: &'static [&'static str] = &[$( stringify!($name), )*];
 
             /// Sets the limit called `name`; `value` 0 takes the limit away.

@@ -117,7 +117,8 @@ pub struct Outbox {
     queues: Pool<Queue>,
     nodes: Nodes,
     arena: Vec<u8>,
-    gathers: Vec<Gather>,
+    #[allow(clippy::vec_box)] // As it goes through the seam.
+    gathers: Vec<Box<Gather>>,
     /// The capacity of those.
     gather_bytes: usize,
     bytes: u64,
@@ -255,7 +256,11 @@ impl Outbox {
     /// Takes what is queued into one gather, of about `FLUSH_BYTES`; `close` turns a run of messages with
     /// the same mark into frames. None when there is nothing to send, or a send is in flight, or `close`
     /// stopped at once.
-    pub fn gather(&mut self, queue: u32, mut close: impl FnMut(&mut Run<'_>, &mut Gather)) -> Option<Gather> {
+    pub fn gather(
+        &mut self,
+        queue: u32,
+        mut close: impl FnMut(&mut Run<'_>, &mut Gather),
+    ) -> Option<Box<Gather>> {
         let held = self.queues.get_mut(queue)?;
         if held.in_flight > 0 || held.head == NIL {
             return None;
@@ -333,7 +338,7 @@ impl Outbox {
 
     /// The kernel took `sent` bytes of the gather; when that is all of it, it is kept for reuse, else it
     /// is given back to be sent again.
-    pub fn sent(&mut self, queue: u32, mut gather: Gather, sent: usize) -> Option<Gather> {
+    pub fn sent(&mut self, queue: u32, mut gather: Box<Gather>, sent: usize) -> Option<Box<Gather>> {
         gather.advance(sent);
         self.taken(queue, sent);
         if !gather.is_empty() {
@@ -344,7 +349,7 @@ impl Outbox {
     }
 
     /// Keeps a gather's memory for the next one.
-    pub fn recycle(&mut self, mut gather: Gather) {
+    pub fn recycle(&mut self, mut gather: Box<Gather>) {
         let bytes = self.gather_bytes + gather.bytes.capacity();
         if self.gathers.len() < KEEP_GATHERS && bytes <= KEEP_GATHER_BYTES {
             gather.clear();
@@ -459,7 +464,8 @@ impl Run<'_> {
     }
 }
 
-/// Bytes for one gathered write: a buffer of its own, and large shared segments between its parts.
+/// Bytes for one gathered write: a buffer of its own, and large shared segments between its parts. It changes
+/// hands several times between queue and kernel, so it is handed on in a box.
 #[derive(Debug, Default)]
 pub struct Gather {
     /// Frames are appended here.

@@ -59,8 +59,12 @@ pub const NO_TAIL: u32 = u32::MAX;
 
 /// A frame came since the last look.
 pub const ALIVE: u8 = 1;
+/// While it is upgrading, the same bit: its peer is a proxy, and its first bytes may be a PROXY header.
+pub const PROXY: u8 = 1;
 /// A ping went out at the last look.
 pub const PINGED: u8 = 2;
+/// While it is upgrading, the same bit: its peer is a proxy, and its X-Forwarded-For counts.
+pub const FORWARDS: u8 = 2;
 /// It is [`HELD`] until its queue is not above the soft limit, and in no list.
 pub const CLOGGED: u8 = 4;
 /// While it is upgrading: refuse it, this address has its share.
@@ -170,6 +174,11 @@ impl<S, C: Default> Sockets<S> for Slots<S, C> {
 
     fn socket(&mut self, token: Token) -> Option<&mut S> {
         self.get(token).map(|slot| &mut slot.socket)
+    }
+
+    fn is_dropping(&self, token: Token) -> bool {
+        let slot = self.slots.get(token.index).filter(|slot| slot.generation == token.generation);
+        slot.is_none_or(|slot| matches!(slot.state, State::Closing | State::Draining))
     }
 }
 

@@ -22,10 +22,10 @@ pub fn raise_limit() -> u64 {
     got.unwrap_or(u64::MAX)
 }
 
-/// Files of a table that are no connections, when each of `reactors` reactors has one: what is open in it before
-/// they start, and what [`room`] keeps back.
-pub fn kept(reactors: u64) -> u64 {
-    FIRST + SHARED * reactors + OTHERS + EACH
+/// Files that are no connections: what is open before `reactors` reactors start, and what is kept back for so
+/// many of them as `have` it. 1 of them has a table of its own; all of them have one that they share.
+pub fn kept(reactors: u64, have: u64) -> u64 {
+    FIRST + SHARED * reactors + OTHERS + EACH * have
 }
 
 /// How many connections each of `reactors` reactors has room for, in one file table of at most `limit` files of

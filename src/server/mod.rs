@@ -1,6 +1,7 @@
 //! Runs an application on the engine: one or more pinned threads for each core, a reactor on each, with a file
 //! table of its own. The first of each core accepts, and deals to all (`engine::balance`).
 
+pub mod activation;
 pub mod admin;
 pub mod cores;
 pub mod figures;
@@ -8,10 +9,12 @@ pub mod file_table;
 pub mod files;
 pub mod listen;
 pub mod memory;
+pub mod notify;
 pub mod turns;
 
 use self::{
     figures::{Board, Figures},
+    listen::{Address, Listening},
     turns::Turns,
 };
 
@@ -23,8 +26,9 @@ use crate::engine::{
     io::{
         epoll::{Epoll, EpollWaker},
         handover::Desk,
+        listener::Listener,
     },
-    reactor::{Letter, Reactor, Settings},
+    reactor::{Drain, Letter, Reactor, Settings},
 };
 use std::{
     fmt, io,
@@ -40,12 +44,14 @@ use std::{
 
 /// A reactor that turns publishes its figures no more often than this, unless it is asked.
 const PUBLISH: Duration = Duration::from_millis(100);
+/// How long to wait before looking again, for an end or for room in an inbox.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Where and how a server runs.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Addresses to listen on, by every core; port 0 picks one.
-    pub listen: Vec<SocketAddr>,
+    /// What to listen on.
+    pub listening: Listening,
     /// Processors.
     pub cores: Vec<usize>,
     /// Reactors on each of them.
@@ -66,8 +72,19 @@ impl Plan {
 /// Why a server did not start.
 #[derive(Debug)]
 pub enum StartError {
-    Listen { address: SocketAddr, error: io::Error },
-    Core { core: usize, error: io::Error },
+    Listen {
+        address: Address,
+        error: io::Error,
+    },
+    /// A descriptor that the process was started with.
+    Passed {
+        name: String,
+        error: io::Error,
+    },
+    Core {
+        core: usize,
+        error: io::Error,
+    },
     Backend(io::Error),
 }
 
@@ -75,9 +92,13 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Listen { address, error } if error.kind() == io::ErrorKind::AddrInUse => {
-                write!(f, "cannot listen on {address}: the port is in use")
+                let what = if let Address::Tcp(_) = address { "port" } else { "path" };
+                write!(f, "cannot listen on {address}: the {what} is in use")
             }
             Self::Listen { address, error } => write!(f, "cannot listen on {address}: {error}"),
+            Self::Passed { name, error } => {
+                write!(f, "cannot listen on what LISTEN_FDS passed as '{name}': {error}")
+            }
             Self::Core { core, error } => write!(f, "cannot run on core {core}: {error}"),
             Self::Backend(error) => write!(f, "cannot set up epoll: {error}"),
         }
@@ -89,6 +110,7 @@ impl std::error::Error for StartError {}
 /// A server whose reactors run.
 pub struct Running<C: Send + 'static> {
     addresses: Vec<SocketAddr>,
+    listening: Listening,
     inboxes: Vec<Arc<Inbox<Letter<C>, EpollWaker>>>,
     balance: Arc<Balance>,
     boards: Arc<[Board]>,
@@ -131,7 +153,11 @@ where
     A::Conn: Send,
 {
     let (reactors, each) = (plan.reactors(), plan.reactors_per_core);
-    let addresses = listen::resolve(&plan.listen)?;
+    let tcp = |address: &Address| match address {
+        Address::Tcp(address) => Some(*address),
+        Address::Unix(_) => None,
+    };
+    let addresses: Vec<_> = plan.listening.addresses().iter().filter_map(tcp).collect();
     let most = u32::try_from(plan.settings.capacity).unwrap_or(u32::MAX);
     let balance = Arc::new(Balance::new(plan.cores.len(), each, most));
     let gate = Arc::new(Gate::default());
@@ -150,7 +176,10 @@ where
     let mut threads = Vec::new();
     for (number, waker) in wakers.into_iter().enumerate() {
         let core = plan.cores[number / each];
-        let accepts = if number % each == 0 { addresses.clone() } else { Vec::new() };
+        let mut accepts = Vec::new();
+        if number % each == 0 {
+            accepts = plan.listening.of(number / each, plan.cores.len());
+        }
         let app = app(number, &addresses);
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), number);
         let (gate, balance, desks) = (gate.clone(), balance.clone(), desks.clone());
@@ -160,7 +189,7 @@ where
         go.push(settings);
         let name = if each == 1 { format!("mida-{core}") } else { format!("mida-{core}.{}", number % each) };
         let thread = file_table::spawn(name, move |table| {
-            let made = prepare(core, &accepts, waker, desks, number);
+            let made = prepare(core, accepts, waker, desks, number);
             let (epoll, has_own_table) = match made {
                 Ok(epoll) => (Some(epoll), Ok(table.is_ok())),
                 Err(error) => (None, Err(error)),
@@ -190,19 +219,19 @@ where
     inboxes.sort_by_key(|(number, _)| *number);
     let inboxes = inboxes.into_iter().map(|(_, inbox)| inbox).collect();
     let draining = AtomicBool::new(false);
-    Ok(Running { addresses, inboxes, balance, boards, draining, room, threads, _desks: desks })
+    let listening = plan.listening.clone();
+    Ok(Running { addresses, listening, inboxes, balance, boards, draining, room, threads, _desks: desks })
 }
 
 /// What a reactor's own thread opens, in its own table.
 fn prepare(
     core: usize,
-    accepts: &[SocketAddr],
+    listeners: Vec<Listener>,
     waker: EpollWaker,
     desks: Arc<[Desk]>,
     number: usize,
 ) -> Result<Epoll, StartError> {
     cores::pin(core).map_err(|error| StartError::Core { core, error })?;
-    let listeners = listen::bind(accepts)?;
     Epoll::new(listeners, waker, desks, number).map_err(StartError::Backend)
 }
 
@@ -244,9 +273,14 @@ fn run<A: App>(
 }
 
 impl<C: Send + 'static> Running<C> {
-    /// The addresses it listens on, with real ports, in the order of the plan.
+    /// The TCP addresses it listens on, with real ports, in the order of the plan.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// All it listens on.
+    pub fn listening(&self) -> &Listening {
+        &self.listening
     }
 
     /// Leaves a letter for every reactor; false when one's box was full.
@@ -269,10 +303,22 @@ impl<C: Send + 'static> Running<C> {
         self.post(|| Letter::Settings(Settings { capacity: self.room, ..settings.clone() }))
     }
 
-    /// Tells every reactor to close all its connections and to end.
-    pub fn drain(&self) {
+    /// Tells every reactor to close all its connections and to end; false if one could not be told within `most`.
+    pub fn drain(&self, drain: Drain, most: Duration) -> bool {
         self.draining.store(true, Ordering::Relaxed);
-        self.post(|| Letter::Drain);
+        let until = Instant::now() + most;
+        let mut all = true;
+        for (inbox, thread) in self.inboxes.iter().zip(&self.threads) {
+            // A reactor that is behind finds it in time all the same.
+            while inbox.post(Letter::Drain(drain)).is_err() && !thread.is_finished() {
+                if Instant::now() >= until {
+                    all = false;
+                    break;
+                }
+                std::thread::sleep(LOOK_AGAIN);
+            }
+        }
+        all
     }
 
     /// Whether [`Running::drain`] was called.
@@ -329,7 +375,7 @@ impl<C: Send + 'static> Running<C> {
             if Instant::now() >= until {
                 return false;
             }
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(LOOK_AGAIN);
         }
         true
     }

@@ -54,7 +54,7 @@ impl Process {
         Process::spawn(Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_mida")]).args(arguments))
     }
 
-    fn spawn(command: &mut Command) -> Process {
+    pub fn spawn(command: &mut Command) -> Process {
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (send, stdout) = channel();
@@ -108,14 +108,24 @@ impl Process {
 
     /// Waits until its standard error contains this; all of it so far.
     pub fn stderr_with(&self, part: &str) -> String {
+        self.stderr_with_several(part, 1)
+    }
+
+    /// Waits until its standard error contains this so often.
+    pub fn stderr_with_several(&self, part: &str, times: usize) -> String {
         let until = Instant::now() + PATIENCE;
         let mut text = self.stderr.text.lock().unwrap();
-        while !text.0.contains(part) {
+        while text.0.matches(part).count() < times {
             let left = until.saturating_duration_since(Instant::now());
-            assert!(!text.1 && !left.is_zero(), "no '{part}' on stderr: {}", text.0);
+            assert!(!text.1 && !left.is_zero(), "no '{part}' on stderr, {times} times: {}", text.0);
             text = self.stderr.grown.wait_timeout(text, left).unwrap().0;
         }
         text.0.clone()
+    }
+
+    /// Waits for its own end alone, while others that it has started may live on with its streams.
+    pub fn wait_alone(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
     }
 
     pub fn pid(&self) -> Pid {
@@ -229,6 +239,12 @@ impl Server {
     pub fn wait(self) -> Ended {
         self.process.wait()
     }
+}
+
+/// The number right behind `word`, where it stands first.
+pub fn number_behind(text: &str, word: &str) -> u64 {
+    let (_, rest) = text.split_once(word).unwrap_or_else(|| panic!("no {word} in {text}"));
+    rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
 }
 
 /// A path for a file of this test, which is not there yet.

@@ -1,7 +1,7 @@
 //! Load, slow peers, and the end.
 
 use crate::{
-    peer::{CLOSE, CONTINUATION, FIN, PING, PONG, Peer, TEXT, UPGRADE, frame, secret, text},
+    peer::{CONTINUATION, FIN, PING, PONG, Peer, TEXT, UPGRADE, frame, secret, text},
     target::{PATIENCE, Target, UNLIMITED, calm},
 };
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
@@ -101,7 +101,7 @@ fn l39_a_writer_of_one_byte_frames_does_not_starve_others() {
         (slowest, writer.join().unwrap())
     });
     assert!(written > 1 << 20, "{written} bytes written");
-    // One turn's budget is 64 KiB of each connection.
+    // Those who send much share a few receives of a turn.
     assert!(slowest < Duration::from_millis(500), "another client waited for {slowest:?}");
     drop(other);
     calm(&target);
@@ -203,7 +203,7 @@ fn l42_the_heartbeats_of_those_who_came_together_are_spread() {
 
 #[test]
 fn l44_sigterm_says_1001_to_all_accepts_nobody_and_ends_whoever_stays() {
-    let target = Target::start(&[]);
+    let target = Target::start(&["--drain-seconds", "1"]);
     let address = target.address();
     let mut polite: Vec<_> = (0..50).map(|_| Peer::open(&target)).collect();
     // These do not end TCP, or have not said what they want.
@@ -218,24 +218,23 @@ fn l44_sigterm_says_1001_to_all_accepts_nobody_and_ends_whoever_stays() {
     let refused = std::net::TcpStream::connect(address).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     rude.iter_mut().for_each(|peer| peer.closed_with(1001));
-    upgrading.ends();
+    upgrading.refused_with(503);
     assert_eq!(target.wait().code, Some(0));
-    assert!(begun.elapsed() < Duration::from_secs(5), "it ended after {:?}", begun.elapsed());
+    // README: 4.5 seconds after the last was told.
+    assert!(begun.elapsed() < Duration::from_secs(6), "it ended after {:?}", begun.elapsed());
     drop((rude, upgrading));
 }
 
 #[test]
 fn l45_a_second_sigterm_ends_it_at_once() {
-    let target = Target::start(&[]);
-    let mut rude: Vec<_> = (0..50).map(|_| Peer::open(&target)).collect();
+    let target = Target::start(&["--drain-seconds", "3600"]);
+    let address = target.address();
+    let rude: Vec<_> = (0..50).map(|_| Peer::open(&target)).collect();
     target.signal(Signal::TERM);
-    for peer in &mut rude {
-        assert_eq!(peer.frame().0, CLOSE);
-        peer.send(&frame(FIN | PONG, b""));
-    }
-    let begun = Instant::now();
+    // It has understood when it takes nobody in.
+    while std::net::TcpStream::connect(address).is_ok() {}
     target.signal(Signal::TERM);
+    // An hour later it would be 0.
     assert_eq!(target.wait().code, Some(1));
-    assert!(begun.elapsed() < Duration::from_secs(1), "it ended after {:?}", begun.elapsed());
     drop(rude);
 }

@@ -1,5 +1,11 @@
 //! A client down to the single byte, so that it can be a wrong one.
 
+#[path = "../common/frames.rs"]
+mod wire;
+
+#[allow(unused_imports)] // Each test file uses its part.
+pub use self::wire::{BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, REQUEST as UPGRADE, TEXT, frame, text};
+
 use crate::target::{PATIENCE, Target};
 use mida::app::crypto::{
     challenge::{Challenge, sign_mida_v1},
@@ -13,37 +19,6 @@ use std::{
     net::{IpAddr, SocketAddr, TcpStream},
     time::Duration,
 };
-
-pub const CONTINUATION: u8 = 0x00;
-pub const TEXT: u8 = 0x01;
-pub const BINARY: u8 = 0x02;
-pub const CLOSE: u8 = 0x08;
-pub const PING: u8 = 0x09;
-pub const PONG: u8 = 0x0A;
-/// The bit of a frame that ends a message.
-pub const FIN: u8 = 0x80;
-
-/// A request that is upgraded.
-pub const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: localhost:7700\r\nUpgrade: websocket\r\n\
-    Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-
-/// A masked frame with the bits and opcode `first`.
-pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    const MASK: [u8; 4] = [0x1f, 0x2e, 0x3d, 0x4c];
-    let mut frame = match payload.len() {
-        len @ 0..126 => vec![first, 0x80 | len as u8],
-        len @ 126..65_536 => [&[first, 0x80 | 126], &(len as u16).to_be_bytes()[..]].concat(),
-        len => [&[first, 0x80 | 127], &(len as u64).to_be_bytes()[..]].concat(),
-    };
-    frame.extend_from_slice(&MASK);
-    frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
-    frame
-}
-
-/// A whole text.
-pub fn text(text: &str) -> Vec<u8> {
-    frame(FIN | TEXT, text.as_bytes())
-}
 
 /// Secret key number `number`.
 pub fn secret(number: u8) -> SecretKey {
@@ -182,14 +157,11 @@ impl Peer {
     /// The next frame, whatever it is.
     pub fn any_frame(&mut self) -> (u8, Vec<u8>) {
         loop {
-            if let Some((size, len)) = header(&self.bytes)
-                && self.bytes.len() >= size + len
-            {
-                let first = self.bytes[0];
-                assert_eq!(first & 0xF0, FIN, "whole frames, no reserved bits");
-                let payload = self.bytes[size..size + len].to_vec();
-                self.bytes.drain(..size + len);
-                return (first & 0x0F, payload);
+            let mut taken = 0;
+            if let Some((opcode, payload)) = wire::take(&self.bytes, &mut taken) {
+                let payload = payload.to_vec();
+                self.bytes.drain(..taken);
+                return (opcode, payload);
             }
             assert!(self.more(), "the end of TCP without a close frame");
         }
@@ -362,14 +334,4 @@ impl Peer {
 
 fn close_code(payload: &[u8]) -> Option<u16> {
     payload.first_chunk().map(|code| u16::from_be_bytes(*code))
-}
-
-/// Bytes of a server's header and of the payload.
-fn header(bytes: &[u8]) -> Option<(usize, usize)> {
-    match bytes {
-        [_, 126, a, b, ..] => Some((4, usize::from(u16::from_be_bytes([*a, *b])))),
-        [_, 127, rest @ ..] => rest.first_chunk().map(|len| (10, u64::from_be_bytes(*len) as usize)),
-        [_, len @ 0..=125, ..] => Some((2, usize::from(*len))),
-        _ => None,
-    }
 }

@@ -30,8 +30,8 @@ serve() {
         cat "$scratch/$name.stderr" >&2
         exit 1
     fi
-    servers+=$(printf '%s"%s":{"url":"%s","pid":%d,"config":"%s"}' "${servers:+,}" "$name" \
-        "${line#listening on }" "$!" "$scratch/$name.toml")
+    servers+=$(printf '%s"%s":{"url":"%s","pid":%d,"config":"%s","log":"%s"}' "${servers:+,}" "$name" \
+        "${line#listening on }" "$!" "$scratch/$name.toml" "$scratch/$name.stderr")
 }
 
 # against_servers COMMAND...: runs a client against servers of its own.
@@ -62,6 +62,7 @@ against_servers() {
     serve reload --config "$scratch/reload.toml"
     serve reload-batching --config "$scratch/reload-batching.toml"
     serve stopped "${listen[@]}"
+    serve watched "${listen[@]}" --admin 127.0.0.1:0
 
     SERVERS="{$servers}" SEALED_LINES=$sealed_lines "$@" &
     wait $! || result=$? # in the background, so that a signal to this script ends it at once

@@ -199,7 +199,7 @@ impl Client {
                 let is_late = model.now_ms >= self.dialled_ms + model.limits.upgrade_ms;
                 self.kind == Kind::HalfRequest && is_late
             }
-            503 => model.is_tight,
+            503 => model.is_tight || model.is_draining,
             _ => false,
         };
         assert!(is_due, "{self:?} is answered {status} at {}", model.now_ms);
@@ -329,7 +329,8 @@ impl Client {
             assert!(self.login == Login::Challenged && is_time, "{self:?}: expired too early");
             (self.login, self.has_expired) = (Login::Over, true);
             if self.kind == Kind::Forger {
-                self.earned = None;
+                // Nobody closes it: it is there still, and answers pings again.
+                (self.earned, self.is_done) = (None, false);
             }
             // A solution that is under way comes too late.
             for due in std::mem::take(&mut self.due) {

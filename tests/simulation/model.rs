@@ -30,6 +30,8 @@ pub struct Model {
     /// The note of this number is at this place; the first is in the first configuration and was not told.
     pub notes: Vec<Note>,
     pub is_draining: bool,
+    /// Nobody pauses any more: the last note is to be heard.
+    pub is_quiet: bool,
     config: Config,
     online: Online,
 }
@@ -46,9 +48,15 @@ impl Model {
             is_tight,
             notes: vec![Note { text: String::new(), has_rules: false }],
             is_draining: false,
+            is_quiet: false,
             config,
             online,
         }
+    }
+
+    /// How long a client that is honest does not read, at most.
+    pub fn pause_ms(&self) -> u64 {
+        self.heartbeat_ms / 8
     }
 
     pub fn last_note(&self) -> u64 {

@@ -1,6 +1,6 @@
 //! What a seed decides before anything happens: the kernel's faults, the server's settings, and who comes.
 
-use crate::client::Kind;
+use crate::{client::Kind, wire::HOST};
 use mida::{
     app::{config::Config, protocol::encode::AuthMode},
     engine::{
@@ -97,7 +97,7 @@ impl Plan {
             auth: if dice.one_in(6) { AuthMode::Key } else { AuthMode::Signature },
             auth_within_ms: if dice.one_in(4) { 6_000 } else { 0 },
             bound_only: dice.one_in(2),
-            hosts: vec!["sim.example".to_owned()],
+            hosts: vec![HOST.to_owned()],
             limits: Arc::new(limits),
             ..Config::default()
         };

@@ -70,7 +70,7 @@ impl Client {
 
     fn rest(&mut self, model: &Model, dice: &mut Dice) {
         // Short against the heartbeat: a client that pauses must not miss it.
-        let most_ms = if self.reads { 300 } else { model.heartbeat_ms / 8 };
+        let most_ms = if self.reads { 300 } else { model.pause_ms() };
         self.wakes_ms = model.now_ms + 1 + dice.below(most_ms);
         let is_idle = matches!(self.kind, Kind::Silent | Kind::Dead | Kind::Expired | Kind::HalfMessage);
         if (is_idle && self.acts > 2 || self.is_done) && self.out.is_empty() && self.reads {
@@ -175,7 +175,8 @@ impl Client {
             }
         }
         // A pause, in which it does not read.
-        self.reads &= !dice.one_in(5);
+        let pauses = dice.one_in(5);
+        self.reads &= !pauses || model.is_quiet;
         if self.acts > 6 && (self.asked + 6 >= QUESTIONS || dice.one_in(12)) {
             self.leave();
         }

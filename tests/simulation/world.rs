@@ -14,14 +14,14 @@ use mida::{
     engine::{
         inbox::Inbox,
         io::sim::{Bell, Dice, Sim},
-        reactor::{Holdings, Letter, Reactor, Settings},
+        reactor::{Drain, Holdings, Letter, Reactor, Settings},
     },
 };
 use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 
 /// Letters that overflow an inbox, with whatever else is in it.
 const OVERFLOW: usize = 4_200;
-/// From the last note to when it must have reached everybody.
+/// From the last note, and the end of the last pause, to when it must have reached everybody.
 const QUIET_MS: u64 = 1_500;
 
 pub struct World {
@@ -48,6 +48,7 @@ impl World {
         let config = Arc::new(plan.config.clone());
         let settings = Settings {
             limits: config.limits.clone(),
+            proxies: Arc::default(),
             heartbeat_ms: config.heartbeat_ms,
             capacity: plan.capacity,
         };
@@ -226,7 +227,8 @@ impl World {
             self.step();
         }
         self.tell(4);
-        let (told_ms, until_ms) = (self.model.now_ms, self.later_ms(QUIET_MS));
+        self.model.is_quiet = true;
+        let (told_ms, until_ms) = (self.model.now_ms, self.later_ms(self.model.pause_ms() + QUIET_MS));
         while self.model.now_ms < until_ms {
             self.next_client_ms = until_ms;
             self.step();
@@ -234,7 +236,7 @@ impl World {
         self.next_client_ms = u64::MAX;
         let last = self.model.last_note();
         for client in self.clients.iter().filter(|client| client.stage == Stage::Open && !client.is_over) {
-            if client.is_honest() && client.reads && client.opened_ms < told_ms {
+            if client.is_honest() && client.opened_ms < told_ms {
                 assert_eq!(client.pushed, Some(last), "{client:?} has not heard the last note");
             }
         }
@@ -248,7 +250,9 @@ impl World {
     fn close(&mut self) {
         if self.plan.drains {
             self.model.is_draining = true;
-            assert!(self.inbox.post(Letter::Drain).is_ok());
+            let over_ms = self.dice.pick([0, 300, 5_000]);
+            let letter = Letter::Drain(Drain { over_ms, passed: self.dice.one_in(2) });
+            assert!(self.inbox.post(letter).is_ok());
         }
         // Until the silent ones are found out, and those that do not end are reset.
         let until_ms = self.later_ms(3 * self.model.heartbeat_ms + 20_000);

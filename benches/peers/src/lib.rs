@@ -5,6 +5,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
 };
+use tokio::{net::TcpStream, task};
 
 /// Listens on any port of 127.0.0.1, and may hold as many connections as the hard limit on open files allows.
 pub fn listen() -> io::Result<TcpListener> {
@@ -20,7 +21,18 @@ pub fn announce(address: SocketAddr) {
     println!("listening on ws://{address}");
 }
 
-/// One thread, as each of the servers has.
-pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_io().build()
+/// Accepts on one thread of tokio, and has a task `answer` each connection.
+pub fn serve<F>(mut answer: impl FnMut(TcpStream) -> F) -> io::Result<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(async {
+        let listener = tokio::net::TcpListener::from_std(listen()?)?;
+        announce(listener.local_addr()?);
+        loop {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            task::spawn(answer(stream));
+        }
+    })
 }

@@ -38,24 +38,11 @@ pub enum Refused {
 /// [`Refused::BadSignature`] once all have failed. `mida-v1` so costs one verification where all is well,
 /// and one for each accepted host and one more at worst; `ecdsa` costs two at worst, and asks no host.
 ///
+/// Returns how many verifications it took, too.
+///
 /// # Errors
 /// [`Refused::BadSignature`], also for a malformed solution, or [`Refused::WrongHost`].
 pub fn verify<'a, H>(
-    scheme: Scheme,
-    identity: &Identity,
-    challenge: &Challenge,
-    solution: &[u8],
-    accepted: H,
-    dialled: Option<&str>,
-) -> Result<(), Refused>
-where
-    H: IntoIterator<Item = &'a str> + Clone,
-{
-    verify_counted(scheme, identity, challenge, solution, accepted, dialled).0
-}
-
-/// [`verify`], and how many verifications it took.
-pub fn verify_counted<'a, H>(
     scheme: Scheme,
     identity: &Identity,
     challenge: &Challenge,
@@ -184,11 +171,6 @@ impl Challenge {
         hex::encode(&self.0, &mut text);
         text
     }
-
-    /// Appends 64 lowercase digits.
-    pub fn write_hex(&self, text: &mut Vec<u8>) {
-        hex::append(&self.0, text);
-    }
 }
 
 impl Scheme {
@@ -212,17 +194,6 @@ impl Scheme {
             Some(name) => {
                 Scheme::ALL.into_iter().find(|scheme| scheme.name() == name).ok_or(Refused::BadScheme)
             }
-        }
-    }
-}
-
-impl Refused {
-    /// Event 5's `reason`.
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::BadSignature => "bad_signature",
-            Self::WrongHost => "wrong_host",
-            Self::BadScheme => "bad_scheme",
         }
     }
 }

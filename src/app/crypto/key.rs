@@ -79,11 +79,6 @@ impl Identity {
         hex::encode(&self.0, &mut text);
         text
     }
-
-    /// Appends 66 lowercase digits.
-    pub fn write_hex(&self, text: &mut Vec<u8>) {
-        hex::append(&self.0, text);
-    }
 }
 
 impl fmt::Display for Identity {

@@ -208,4 +208,23 @@ mod tests {
             ["bad_data", "bad_key", "auth_order", "forbidden", "batching_disabled", "id_reused"]
         );
     }
+    #[test]
+    fn only_a_full_store_is_the_fault_of_the_server() {
+        let of = |fault| -> Vec<&str> {
+            ErrorCode::ALL.iter().filter(|code| code.fault() == fault).map(|code| code.name()).collect()
+        };
+        assert_eq!(of(Fault::Server), ["store_full"]);
+        assert_eq!(of(Fault::Nobody), [""; 0]);
+    }
+
+    #[test]
+    fn the_three_values_of_retry_are_those_of_the_protocol() {
+        assert_eq!([Retry::No, Retry::Now, Retry::Backoff].map(Retry::name), ["no", "now", "backoff"]);
+    }
+
+    #[test]
+    fn an_error_shows_its_code_and_its_line_for_people() {
+        let shown = ErrorCode::StoreFull.to_string();
+        assert_eq!(shown, "store_full: The store is full: wait for retryAfter milliseconds.");
+    }
 }

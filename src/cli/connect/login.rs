@@ -189,7 +189,7 @@ mod tests {
         let solution = message["data"]["solution"].as_str().unwrap();
         let challenge = Challenge::from_hex(DIGITS.as_bytes()).unwrap();
         let identity = Identity::parse_hex(IDENTITY.as_bytes()).unwrap().0;
-        let verified = verify(Scheme::MidaV1, &identity, &challenge, solution.as_bytes(), [HOST], None);
+        let verified = verify(Scheme::MidaV1, &identity, &challenge, solution.as_bytes(), [HOST], None).0;
         assert_eq!(verified, Ok(()));
         assert_eq!(client.hears(5, r#"{"passed":true}"#), Step::default());
         assert_eq!(client.login, Login::Passed);

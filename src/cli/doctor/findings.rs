@@ -1,6 +1,7 @@
 //! At how many connections each setting stops, and the command that moves it: arithmetic alone.
 
 use super::{kernel, machine::Machine, memory, network};
+use std::fmt::Display;
 
 /// More connections than any machine holds: a number beyond it is no bound.
 const NO_BOUND: u64 = 1 << 32;
@@ -71,6 +72,13 @@ impl Row {
         Self { value: Some(value.to_string()), ..Self::unknown(setting, bounds) }
     }
 
+    /// A kernel parameter that bounds connections and `taken` others.
+    pub fn counted(setting: &'static str, most: u64, taken: u64, wish: &Wish) -> Self {
+        let at = most.saturating_sub(taken);
+        let commands = wish.beyond(at).map(|wanted| sysctl(setting, taken.saturating_add(wanted)));
+        Self::new(setting, most, Bounds::Connections).at(at).commands(commands)
+    }
+
     pub fn at(self, connections: u64) -> Self {
         Self { at: Some(connections).filter(|at| *at < NO_BOUND), ..self }
     }
@@ -82,6 +90,13 @@ impl Row {
     pub fn commands(self, commands: impl IntoIterator<Item = String>) -> Self {
         Self { commands: commands.into_iter().collect(), ..self }
     }
+}
+
+/// The command that sets a kernel parameter.
+pub fn sysctl(name: &str, value: impl Display) -> String {
+    let value = value.to_string();
+    let quote = if value.contains(' ') { "\"" } else { "" };
+    format!("sysctl -w {name}={quote}{value}{quote}")
 }
 
 /// Every setting, and what they come to.

@@ -1,11 +1,14 @@
 //! Open files, watches and processors.
 
 use super::{
-    findings::{Bounds, Row, Wish},
+    findings::{Bounds, Row, Wish, sysctl},
     machine::Machine,
-    network::sysctl,
 };
+use crate::cli::options::REACTORS_PER_CORE_MAX;
 use mida::server::files;
+
+/// From this version on each reactor can have a table of open files of its own (close_range(2)).
+pub const OWN_TABLES: (u32, u32) = (5, 9);
 
 pub fn rows(machine: &Machine, wish: &Wish) -> Vec<Row> {
     vec![
@@ -18,22 +21,42 @@ pub fn rows(machine: &Machine, wish: &Wish) -> Vec<Row> {
     ]
 }
 
-/// Connections that a limit on the open files of a table allows: each reactor has one of its own. None, where
-/// what reactors share takes it all: the server may not start.
-fn capacity(limit: u64, wish: &Wish) -> u64 {
-    let reactors = wish.reactors();
-    reactors.saturating_mul(limit.saturating_sub(files::kept(reactors)).min(files::ROOM_MAX as u64))
+/// The version of a kernel that has no tables for reactors of their own; one that is unknown has.
+fn without_tables(machine: &Machine) -> Option<(u32, u32)> {
+    machine.version.filter(|version| *version < OWN_TABLES)
+}
+
+/// Reactors that have the same table of open files.
+fn together(machine: &Machine, wish: &Wish) -> u64 {
+    if without_tables(machine).is_some() { wish.reactors() } else { 1 }
+}
+
+/// Connections that a limit on the open files of a table allows. None, where what reactors share takes it all:
+/// the server may not start.
+fn capacity(limit: u64, machine: &Machine, wish: &Wish) -> u64 {
+    let (reactors, together) = (wish.reactors(), together(machine, wish));
+    let each = limit.saturating_sub(files::kept(reactors, together)) / together;
+    reactors.saturating_mul(each.min(files::ROOM_MAX as u64))
 }
 
 /// The limit that each table needs for so many connections of the server.
-fn limit_for(connections: u64, wish: &Wish) -> u64 {
-    connections.div_ceil(wish.reactors()) + files::kept(wish.reactors())
+fn limit_for(connections: u64, machine: &Machine, wish: &Wish) -> u64 {
+    let (reactors, together) = (wish.reactors(), together(machine, wish));
+    connections.div_ceil(reactors) * together + files::kept(reactors, together)
 }
 
-fn tables(wish: &Wish) -> String {
-    match wish.reactors() {
-        1 => "one reactor".to_owned(),
-        reactors => format!("for each of {reactors} reactors"),
+/// Files and watches of the whole server that are no connections.
+fn own(wish: &Wish) -> u64 {
+    files::kept(wish.reactors(), wish.reactors())
+}
+
+fn tables(machine: &Machine, wish: &Wish) -> String {
+    match (wish.reactors(), without_tables(machine)) {
+        (1, _) => "one reactor".to_owned(),
+        (reactors, None) => format!("for each of {reactors} reactors"),
+        (reactors, Some((major, minor))) => {
+            format!("for all {reactors} reactors: Linux {major}.{minor} gives them no tables of their own")
+        }
     }
 }
 
@@ -41,19 +64,21 @@ fn open_files(machine: &Machine, wish: &Wish) -> Row {
     const NAME: &str = "RLIMIT_NOFILE";
     let Some((soft, hard)) = machine.open_files else { return Row::unknown(NAME, Bounds::Connections) };
     let name = |limit: u64| if limit == u64::MAX { "unlimited".to_owned() } else { limit.to_string() };
-    let at = capacity(hard, wish);
+    let at = capacity(hard, machine, wish);
     let commands = wish.beyond(at).map(|wanted| {
-        let limit = limit_for(wanted, wish);
+        let limit = limit_for(wanted, machine, wish);
         // The kernel takes no limit above this one.
         let first = machine.nr_open.filter(|most| *most < limit).map(|_| sysctl("fs.nr_open", limit));
         let mut commands: Vec<_> = first.into_iter().collect();
         commands.push(format!("ulimit -n {limit}  # as root; in a service's unit: LimitNOFILE={limit}"));
         commands
     });
-    let mut note = tables(wish);
+    let mut note = tables(machine, wish);
     if let Some(wanted) = wish.beyond(at) {
-        let enough = (wish.reactors_per_core..=1_024)
-            .find(|per_core| capacity(hard, &Wish { reactors_per_core: *per_core, ..*wish }) >= wanted);
+        let holds = |per_core: &u64| {
+            capacity(hard, machine, &Wish { reactors_per_core: *per_core, ..*wish }) >= wanted
+        };
+        let enough = (wish.reactors_per_core..=REACTORS_PER_CORE_MAX.into()).find(holds);
         if let Some(per_core) = enough {
             note += &format!("; --reactors-per-core {per_core} is enough, too");
         }
@@ -67,8 +92,8 @@ fn open_files(machine: &Machine, wish: &Wish) -> Row {
 fn nr_open(machine: &Machine, wish: &Wish) -> Row {
     const NAME: &str = "fs.nr_open";
     let Some(most) = machine.nr_open else { return Row::unknown(NAME, Bounds::Connections) };
-    let at = capacity(most, wish);
-    let commands = wish.beyond(at).map(|wanted| sysctl(NAME, limit_for(wanted, wish)));
+    let at = capacity(most, machine, wish);
+    let commands = wish.beyond(at).map(|wanted| sysctl(NAME, limit_for(wanted, machine, wish)));
     Row::new(NAME, most, Bounds::Connections).at(at).note("the most RLIMIT_NOFILE can be").commands(commands)
 }
 
@@ -76,22 +101,14 @@ fn file_max(machine: &Machine, wish: &Wish) -> Row {
     const NAME: &str = "fs.file-max";
     let Some(most) = machine.file_max else { return Row::unknown(NAME, Bounds::Connections) };
     let used = machine.files_used.unwrap_or(0);
-    let taken = used.saturating_add(files::kept(wish.reactors()));
-    let at = most.saturating_sub(taken);
-    let commands = wish.beyond(at).map(|wanted| sysctl(NAME, taken.saturating_add(wanted)));
-    Row::new(NAME, most, Bounds::Connections)
-        .at(at)
+    Row::counted(NAME, most, used.saturating_add(own(wish)), wish)
         .note(format!("of all processes, {used} open now"))
-        .commands(commands)
 }
 
 fn watches(machine: &Machine, wish: &Wish) -> Row {
     const NAME: &str = "fs.epoll.max_user_watches";
     let Some(most) = machine.epoll_watches else { return Row::unknown(NAME, Bounds::Connections) };
-    let own = files::kept(wish.reactors());
-    let at = most.saturating_sub(own);
-    let commands = wish.beyond(at).map(|wanted| sysctl(NAME, wanted + own));
-    Row::new(NAME, most, Bounds::Connections).at(at).note("of all processes of a user").commands(commands)
+    Row::counted(NAME, most, own(wish), wish).note("of all processes of a user")
 }
 
 fn processors(machine: &Machine, wish: &Wish) -> Row {

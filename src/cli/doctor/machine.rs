@@ -1,5 +1,6 @@
 //! What a machine is set to, as /proc and /sys tell it below any root. What cannot be read is `None`.
 
+use crate::cli::proc::{behind, field_bytes};
 use mida::server::cores;
 use std::{
     fs,
@@ -14,6 +15,8 @@ const PORT_MAX: u64 = 65_535;
 /// The settings that bound a server's connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Machine {
+    /// Of Linux: major and minor.
+    pub version: Option<(u32, u32)>,
     /// Processors that this process may use.
     pub cores: Option<Vec<usize>>,
     /// Soft and hard limit on open files; `u64::MAX` is no limit.
@@ -66,8 +69,9 @@ impl Machine {
         let number = |name: &str| sys(name)?.trim().parse().ok();
         let three = |name: &str| <[u64; 3]>::try_from(numbers(&sys(name)?)?).ok();
         let meminfo = text("proc/meminfo");
-        let memory = |name: &str| field(meminfo.as_deref()?, name)?.checked_mul(1_024);
+        let memory = |name| field_bytes(meminfo.as_deref()?, name);
         Self {
+            version: sys("kernel/osrelease").and_then(|release| version(&release)),
             cores: text("proc/self/status").and_then(|status| allowed_cores(&status)),
             open_files: text("proc/self/limits").and_then(|limits| open_files(&limits)),
             nr_open: number("fs/nr_open"),
@@ -88,9 +92,9 @@ impl Machine {
             reserved_ports: sys("net/ipv4/ip_local_reserved_ports").and_then(|list| ranges(&list)),
             conntrack_max: number("net/netfilter/nf_conntrack_max"),
             conntrack_used: number("net/netfilter/nf_conntrack_count"),
-            available_bytes: memory("MemAvailable"),
-            commit_bytes: memory("CommitLimit")
-                .and_then(|limit| Some(limit.saturating_sub(memory("Committed_AS")?))),
+            available_bytes: memory("MemAvailable:"),
+            commit_bytes: memory("CommitLimit:")
+                .and_then(|limit| Some(limit.saturating_sub(memory("Committed_AS:")?))),
             overcommit: number("vm/overcommit_memory"),
             cgroup: text("proc/self/cgroup").and_then(|groups| cgroup(root, &groups)),
             huge_pages: text("sys/kernel/mm/transparent_hugepage/enabled").and_then(|modes| chosen(&modes)),
@@ -99,10 +103,16 @@ impl Machine {
     }
 }
 
+/// The first two numbers of a release like `6.18.0-rc1`.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let (major, rest) = release.split_once('.')?;
+    let minor = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
 /// The line of /proc/self/limits: its columns are as wide as they are.
 fn open_files(limits: &str) -> Option<(u64, u64)> {
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    let mut values = line.split_whitespace().map(limit);
+    let mut values = behind(limits, "Max open files")?.split_whitespace().map(limit);
     Some((values.next()??, values.next()??))
 }
 
@@ -112,19 +122,12 @@ fn limit(text: &str) -> Option<u64> {
 }
 
 fn allowed_cores(status: &str) -> Option<Vec<usize>> {
-    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
     let all: Vec<usize> = (0..CORES_MAX).collect();
-    cores::parse(list.trim(), &all).ok()
+    cores::parse(behind(status, "Cpus_allowed_list:")?.trim(), &all).ok()
 }
 
 fn numbers(text: &str) -> Option<Vec<u64>> {
     text.split_whitespace().map(|number| number.parse().ok()).collect()
-}
-
-/// A field of /proc/meminfo, in its own unit.
-fn field(meminfo: &str, name: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    line.split_whitespace().next()?.parse().ok()
 }
 
 /// In /proc/net/snmp a line of names stands above one of values.
@@ -151,7 +154,7 @@ fn chosen(modes: &str) -> Option<String> {
 
 /// The group of this process and those around it: the one that leaves least.
 fn cgroup(root: &Path, groups: &str) -> Option<Cgroup> {
-    let own = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let own = behind(groups, "0::")?;
     // Beside groups of version 1 the tree of version 2 has a folder of its own.
     let trees = ["sys/fs/cgroup", "sys/fs/cgroup/unified"].map(Path::new);
     // A path may lead out of what this process sees: that part is not there to be read.

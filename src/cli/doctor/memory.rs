@@ -1,9 +1,8 @@
 //! Connections that memory holds: idle ones, with nothing queued and no message begun.
 
 use super::{
-    findings::{Bounds, Row, Wish},
+    findings::{Bounds, Row, Wish, sysctl},
     machine::Machine,
-    network::sysctl,
 };
 
 /// A connection's slot in the server.

@@ -1,7 +1,7 @@
 //! TCP: connects at once, buffers, ports and connection tracking.
 
 use super::{
-    findings::{Bounds, Row, Wish},
+    findings::{Bounds, Row, Wish, sysctl},
     machine::Machine,
     memory::Size,
 };
@@ -25,13 +25,6 @@ pub fn rows(machine: &Machine, wish: &Wish) -> Vec<Row> {
     ];
     rows.extend(conntrack(machine, wish));
     rows
-}
-
-/// The command that sets a kernel parameter.
-pub fn sysctl(name: &str, value: impl std::fmt::Display) -> String {
-    let value = value.to_string();
-    let quote = if value.contains(' ') { "\"" } else { "" };
-    format!("sysctl -w {name}={quote}{value}{quote}")
 }
 
 fn somaxconn(machine: &Machine, wish: &Wish) -> Row {
@@ -164,11 +157,9 @@ fn conntrack(machine: &Machine, wish: &Wish) -> Option<Row> {
         );
     }
     let used = machine.conntrack_used.unwrap_or(0);
-    let at = most.saturating_sub(used);
-    let commands = wish.beyond(at).map(|wanted| sysctl(NAME, used.saturating_add(wanted)));
     let note = match machine.conntrack_used {
         Some(0) => "if a firewall's rules track them: none is open to tell by".to_owned(),
         _ => format!("if a firewall's rules track them, {used} now"),
     };
-    Some(Row::new(NAME, most, Bounds::Connections).at(at).note(note).commands(commands))
+    Some(Row::counted(NAME, most, used, wish).note(note))
 }

@@ -79,7 +79,7 @@ mod tests {
         let event: serde_json::Value = serde_json::from_str(&event).unwrap();
         let solution = event["data"]["solution"].as_str().unwrap().as_bytes();
         let challenge = Challenge::from_hex("ab".repeat(32).as_bytes()).unwrap();
-        let verified = |host| verify(Scheme::MidaV1, &member.identity, &challenge, solution, [host], None);
+        let verified = |host| verify(Scheme::MidaV1, &member.identity, &challenge, solution, [host], None).0;
         assert!(verified("localhost:1").is_ok() && verified("localhost:2").is_err());
     }
 

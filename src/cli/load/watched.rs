@@ -1,5 +1,6 @@
 //! The server's process, as /proc shows it.
 
+use crate::cli::proc::field_bytes;
 use std::{fs, io};
 
 /// A process that is looked at from outside.
@@ -64,11 +65,8 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
 }
 
 fn memory(rollup: &str) -> Option<Memory> {
-    let bytes = |name: &str| {
-        let line = rollup.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-        Some(line.split_ascii_whitespace().next()?.parse::<u64>().ok()? * 1_024)
-    };
-    Some(Memory { resident_bytes: bytes("Rss")?, anonymous_bytes: bytes("Anonymous")? })
+    let bytes = |name| field_bytes(rollup, name);
+    Some(Memory { resident_bytes: bytes("Rss:")?, anonymous_bytes: bytes("Anonymous:")? })
 }
 
 #[cfg(test)]

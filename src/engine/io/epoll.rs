@@ -3,13 +3,10 @@
 use super::{
     Completion, Io, Sending, Sockets, Token, Wake,
     handover::{Desk, Parcel},
+    listener::Listener,
 };
 use crate::engine::{chunks::is_oversized, outbox::Gather};
-use mio::{
-    Events, Interest, Poll,
-    net::{TcpListener, TcpStream},
-    unix::SourceFd,
-};
+use mio::{Events, Interest, Poll, net::TcpStream, unix::SourceFd};
 use rustix::event::{EventfdFlags, eventfd};
 use std::{
     collections::{HashMap, VecDeque},
@@ -21,12 +18,18 @@ use std::{
     time::Duration,
 };
 
-/// Bytes that one receive may bring.
-const RECEIVE_BYTES: usize = 64 * 1_024;
+/// Bytes that one receive may bring. Some thousand of the smallest frames are a tenth of a millisecond of work.
+const RECEIVE_BYTES: usize = 4 * 1_024;
+/// The same once listening has stopped: what has arrived is answered before the last word.
+const LAST_RECEIVE_BYTES: usize = 64 * 1_024;
+/// Receives of one turn from those who have sent more than that, all of them together.
+const BACKLOG_RECEIVES: usize = 2;
 /// Events of one turn: so many disconnects take some milliseconds.
 const EVENTS: usize = 256;
 /// Connections accepted in one turn.
-const ACCEPTS: usize = 64;
+const ACCEPTS: usize = 16;
+/// Connections accepted after listening was to stop: what the queues could hold then.
+const LAST_ACCEPTS: usize = 65_536;
 const WAKER: mio::Token = mio::Token(usize::MAX);
 const DESK: mio::Token = mio::Token(usize::MAX - 1);
 /// A deal that found no room on the way is tried again after this long.
@@ -38,19 +41,29 @@ pub struct Epoll {
     events: Events,
     waker: EpollWaker,
     woken: bool,
-    listeners: Vec<Listener>,
+    listeners: Vec<Watched>,
     accepting: bool,
     accepts_left: usize,
+    /// Listening is to stop when the queues are empty, or after so many more connections.
+    last_accepts: Option<usize>,
     buffer: Box<[u8]>,
     /// Connections to read from, each once a turn.
     readable: VecDeque<Readable>,
     reads_left: usize,
+    /// Those who have sent more than one receive brings, in order. They wait for all others, and get a few
+    /// receives a turn between them: however many they are, a turn stays short.
+    backlog: VecDeque<Token>,
+    /// Who is in it, and whether [`Readable::to_end`]: no event brings them forward.
+    waiting: HashMap<Token, bool>,
+    backlog_left: usize,
+    /// Those in it whose peer has reset the connection.
+    broken: Vec<Token>,
     /// The last wait brought as many events as it could. Others queue up behind them, each kind alike: what may
     /// not wait for thousands of them, new connections above all, is looked at without an event.
     crowded: bool,
     writable: Vec<Token>,
     /// What the kernel had no room for.
-    parked: HashMap<Token, Gather>,
+    parked: HashMap<Token, Box<Gather>>,
     /// Where each reactor takes in what is dealt to it.
     desks: Arc<[Desk]>,
     /// Ours; none in a server of one reactor.
@@ -65,10 +78,10 @@ pub struct Epoll {
     lost: usize,
 }
 
-struct Listener {
-    socket: TcpListener,
-    /// Where all its connections end; none when it listens on every address.
-    local: Option<SocketAddr>,
+/// A listener. The descriptor is not this table's own, so that what is closed here is only the watch.
+struct Watched {
+    listener: Listener,
+    index: usize,
     /// Edge-triggered: true until an accept said WouldBlock.
     ready: bool,
 }
@@ -100,13 +113,13 @@ impl Wake for EpollWaker {
 }
 
 impl Epoll {
-    /// Watches `listeners`, which must be bound, listening and non-blocking, and is woken by `waker`. Of
+    /// Watches `listeners` and is woken by `waker`. Of
     /// several reactors this is number `own`; each has its desk.
     ///
     /// # Errors
     /// No epoll instance can be had.
     pub fn new(
-        listeners: Vec<std::net::TcpListener>,
+        listeners: Vec<Listener>,
         waker: EpollWaker,
         desks: Arc<[Desk]>,
         own: usize,
@@ -121,10 +134,9 @@ impl Epoll {
             .into_iter()
             .enumerate()
             .map(|(index, listener)| {
-                let mut socket = TcpListener::from_std(listener);
-                poll.registry().register(&mut socket, listener_token(index), Interest::READABLE)?;
-                let local = socket.local_addr().ok().filter(|local| !local.ip().is_unspecified());
-                Ok(Listener { socket, local, ready: false })
+                let token = listener_token(index);
+                poll.registry().register(&mut SourceFd(&listener.raw_fd()), token, Interest::READABLE)?;
+                Ok(Watched { listener, index, ready: false })
             })
             .collect::<io::Result<_>>()?;
         Ok(Self {
@@ -135,9 +147,14 @@ impl Epoll {
             listeners,
             accepting: true,
             accepts_left: 0,
-            buffer: vec![0; RECEIVE_BYTES].into_boxed_slice(),
+            last_accepts: None,
+            buffer: vec![0; RECEIVE_BYTES].into(),
             readable: VecDeque::new(),
             reads_left: 0,
+            backlog: VecDeque::new(),
+            waiting: HashMap::new(),
+            backlog_left: 0,
+            broken: Vec::new(),
             crowded: false,
             writable: Vec::new(),
             parked: HashMap::new(),
@@ -156,6 +173,10 @@ impl Epoll {
         if self.readable.is_empty() {
             self.readable.shrink_to(EVENTS);
         }
+        if self.backlog.is_empty() {
+            self.backlog.shrink_to(EVENTS);
+            self.waiting.shrink_to(EVENTS);
+        }
         if is_oversized(self.parked.len(), self.parked.capacity()) {
             self.parked.shrink_to(2 * self.parked.len());
         }
@@ -163,20 +184,53 @@ impl Epoll {
 
     fn has_work(&self) -> bool {
         !self.readable.is_empty()
+            || !self.backlog.is_empty()
             || self.desk_ready
             || (self.accepting && self.listeners.iter().any(|listener| listener.ready))
+    }
+
+    /// Who is read from next in this turn, and whether this is its first receive of what it sent.
+    #[inline]
+    fn next_readable(&mut self) -> Option<(Readable, bool)> {
+        while self.reads_left > 0 {
+            self.reads_left -= 1;
+            if let Some(readable) = self.readable.pop_front() {
+                return Some((readable, true));
+            }
+        }
+        while self.backlog_left > 0 {
+            let token = self.backlog.pop_front()?;
+            if let Some(to_end) = self.waiting.remove(&token) {
+                return Some((Readable { token, to_end }, false));
+            }
+        }
+        None
+    }
+
+    /// There is more to receive.
+    fn put_back(&mut self, Readable { token, to_end }: Readable) {
+        if self.waiting.insert(token, to_end).is_none() {
+            self.backlog.push_back(token);
+        }
     }
 
     fn accept(&mut self) -> Option<Completion<'static, TcpStream>> {
         while self.accepting && self.accepts_left > 0 {
             let index = self.listeners.iter().position(|listener| listener.ready)?;
-            match self.listeners[index].socket.accept() {
-                Ok((socket, peer)) => {
+            match self.listeners[index].listener.accept() {
+                Ok((socket, peer, local)) => {
                     self.accepts_left -= 1;
-                    let local = self.listeners[index].local.or_else(|| socket.local_addr().ok());
+                    if let Some(left) = &mut self.last_accepts {
+                        *left = left.saturating_sub(1);
+                        if *left == 0 {
+                            (0..self.listeners.len()).rev().for_each(|index| self.close_listener(index));
+                        }
+                    }
+                    let socket = TcpStream::from_std(std::net::TcpStream::from(socket));
                     return Some(Completion::Accepted { socket, peer, local });
                 }
                 Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock if self.last_accepts.is_some() => self.close_listener(index),
                     io::ErrorKind::WouldBlock => self.listeners[index].ready = false,
                     // The peer has gone while it waited: the next one.
                     io::ErrorKind::ConnectionAborted
@@ -191,12 +245,28 @@ impl Epoll {
         }
         None
     }
+
+    fn close_listener(&mut self, index: usize) {
+        let Watched { listener, .. } = self.unwatch(index);
+        listener.close();
+    }
+
+    /// Others have the socket too, so that it would be watched on.
+    fn unwatch(&mut self, index: usize) -> Watched {
+        let watched = self.listeners.swap_remove(index);
+        let _ = self.poll.registry().deregister(&mut SourceFd(&watched.listener.raw_fd()));
+        watched
+    }
 }
 
 /// Connections that change their reactor.
 impl Epoll {
     /// Sends what is on the way out, as far as there is room.
     fn hand_over(&mut self) {
+        // Mostly there is none, and there may be many reactors.
+        if self.leaving == 0 {
+            return;
+        }
         for (desk, parcels) in self.desks.iter().zip(&mut self.outgoing) {
             while !parcels.is_empty()
                 && let Ok(sent) = desk.send(parcels)
@@ -259,10 +329,20 @@ impl Io for Epoll {
                     self.writable.push(token);
                 }
                 let to_end = event.is_read_closed() || event.is_error();
-                if event.is_readable() || to_end {
-                    self.readable.push_back(Readable { token, to_end });
+                let waits = if self.backlog.is_empty() { None } else { self.waiting.get_mut(&token) };
+                match waits {
+                    Some(waits_to_end) => {
+                        *waits_to_end |= to_end;
+                        if event.is_error() {
+                            self.broken.push(token);
+                        }
+                    }
+                    None if event.is_readable() || to_end => {
+                        self.readable.push_back(Readable { token, to_end });
+                    }
+                    None => {}
                 }
-            } else if let Some(listener) = self.listeners.get_mut(event.token().0) {
+            } else if let Some(listener) = self.listeners.iter_mut().find(|at| at.index == event.token().0) {
                 listener.ready = true;
             }
         }
@@ -272,6 +352,7 @@ impl Io for Epoll {
             self.desk_ready = self.desk.is_some();
         }
         self.reads_left = self.readable.len();
+        self.backlog_left = BACKLOG_RECEIVES;
         self.accepts_left = ACCEPTS;
         Ok(())
     }
@@ -294,15 +375,22 @@ impl Io for Epoll {
                 return Some(Completion::Sent { token, gather, result });
             }
         }
-        while self.reads_left > 0 {
-            self.reads_left -= 1;
-            let Some(Readable { token, to_end }) = self.readable.pop_front() else { break };
+        while let Some(token) = self.broken.pop() {
+            // What is still to be received would be dropped: its end does not wait for it.
+            if sockets.is_dropping(token) && self.waiting.remove(&token).is_some() {
+                return Some(Completion::Ended { token, result: Err(io::ErrorKind::ConnectionReset.into()) });
+            }
+        }
+        while let Some((Readable { token, to_end }, is_first)) = self.next_readable() {
             let Some(socket) = sockets.receiving(token) else { continue };
+            self.backlog_left -= usize::from(!is_first);
             match read(socket, &mut self.buffer) {
                 Ok(0) => return Some(Completion::Ended { token, result: Ok(()) }),
                 Ok(received) => {
                     // A short read has emptied the socket, and what comes later comes with an edge.
-                    if to_end || received == self.buffer.len() {
+                    if received == self.buffer.len() {
+                        self.put_back(Readable { token, to_end });
+                    } else if to_end {
                         self.readable.push_back(Readable { token, to_end });
                     }
                     return Some(Completion::Received { token, bytes: &mut self.buffer[..received] });
@@ -332,7 +420,7 @@ impl Io for Epoll {
         socket.peer_addr().ok()
     }
 
-    fn send(&mut self, token: Token, socket: &mut TcpStream, mut gather: Gather) -> Sending {
+    fn send(&mut self, token: Token, socket: &mut TcpStream, mut gather: Box<Gather>) -> Sending {
         let sent = match write(socket, &gather) {
             Ok(sent) if sent < gather.len() => sent,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
@@ -374,8 +462,20 @@ impl Io for Epoll {
         self.accepting = on;
     }
 
-    fn stop_listening(&mut self) {
-        self.listeners.clear();
+    fn stop_listening(&mut self, passed: bool) {
+        self.buffer = vec![0; LAST_RECEIVE_BYTES].into();
+        for index in (0..self.listeners.len()).rev() {
+            let watched = &mut self.listeners[index];
+            watched.ready = true;
+            if passed || watched.listener.is_shared() {
+                self.unwatch(index);
+            }
+        }
+        self.last_accepts = Some(LAST_ACCEPTS);
+    }
+
+    fn is_source(&self) -> bool {
+        !self.listeners.is_empty() || self.leaving > 0
     }
 }
 
@@ -421,3 +521,6 @@ fn mio_token(token: Token) -> mio::Token {
 fn connection(token: mio::Token) -> Option<Token> {
     Some(Token { index: token.0 as u32, generation: NonZeroU32::new((token.0 >> 32) as u32)? })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,35 +1,21 @@
 //! A backend without a kernel: connections are made, fed and read by the test or bench that holds it. Sends
 //! can be made to stall or to be taken in small pieces.
 
-use super::{Completion, Io, Sending, Sockets, Token, Wake};
+pub use super::no_kernel::{Bell, Number};
+
+use super::{Completion, Io, Sending, Sockets, Token, no_kernel::take};
 use crate::engine::outbox::Gather;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     io,
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     time::Duration,
 };
-
-/// Number of a connection, in the order of [`Memory::connect`].
-pub type Number = u32;
 
 /// What the reactor holds of a connection.
 #[derive(Debug)]
 pub struct End {
     pub number: Number,
-}
-
-#[derive(Clone, Default)]
-pub struct Bell(Arc<AtomicBool>);
-
-impl Wake for Bell {
-    fn wake(&self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
 }
 
 /// The far side of one connection.
@@ -46,7 +32,7 @@ pub struct Peer {
     /// How many bytes the server may still send; none: any number.
     pub window: Option<usize>,
     token: Option<Token>,
-    parked: Option<Gather>,
+    parked: Option<Box<Gather>>,
 }
 
 enum Input {
@@ -155,18 +141,8 @@ impl Memory {
 
 /// Takes what the window has room for.
 fn accept(peer: &mut Peer, gather: &Gather) -> usize {
-    let mut slices = [io::IoSlice::new(&[]); Gather::SLICES];
-    let used = gather.slices(&mut slices);
-    let mut sent = 0;
-    for slice in &slices[..used] {
-        let room = peer.window.unwrap_or(usize::MAX).min(slice.len());
-        peer.got.extend_from_slice(&slice[..room]);
-        peer.window = peer.window.map(|window| window - room);
-        sent += room;
-        if room < slice.len() {
-            break;
-        }
-    }
+    let sent = take(gather, peer.window.unwrap_or(usize::MAX), &mut peer.got);
+    peer.window = peer.window.map(|window| window - sent);
     sent
 }
 
@@ -188,7 +164,7 @@ impl Io for Memory {
             return None;
         }
         self.brought += 1;
-        if self.bell.0.swap(false, Ordering::SeqCst) {
+        if self.bell.hear() {
             return Some(Completion::Woken);
         }
         if let Some(sent) = self.unpark() {
@@ -246,7 +222,7 @@ impl Io for Memory {
         Ok(())
     }
 
-    fn send(&mut self, _token: Token, socket: &mut End, mut gather: Gather) -> Sending {
+    fn send(&mut self, _token: Token, socket: &mut End, mut gather: Box<Gather>) -> Sending {
         self.sends += 1;
         if self.discard {
             let sent = gather.len();
@@ -281,7 +257,7 @@ impl Io for Memory {
         self.accepting = on;
     }
 
-    fn stop_listening(&mut self) {
+    fn stop_listening(&mut self, _passed: bool) {
         self.listening = false;
     }
 }

@@ -7,7 +7,9 @@
 
 pub mod epoll;
 pub mod handover;
+pub mod listener;
 pub mod memory;
+mod no_kernel;
 pub mod sim;
 
 use super::outbox::Gather;
@@ -36,6 +38,8 @@ pub trait Sockets<S> {
     fn receiving(&mut self, token: Token) -> Option<&mut S>;
     /// The socket of a connection; none when the token is stale.
     fn socket(&mut self, token: Token) -> Option<&mut S>;
+    /// Whether what this connection sends is dropped unseen: it closes, or the token is stale.
+    fn is_dropping(&self, token: Token) -> bool;
 }
 
 /// What the kernel has done.
@@ -57,7 +61,7 @@ pub enum Completion<'a, S> {
     Ended { token: Token, result: io::Result<()> },
     /// A send that was [`Sending::Pending`]: how many bytes of the rest the kernel took. It may follow the
     /// close of its connection, so that the gather comes back.
-    Sent { token: Token, gather: Gather, result: io::Result<usize> },
+    Sent { token: Token, gather: Box<Gather>, result: io::Result<usize> },
     /// [`Wake::wake`] was called, once or more often.
     Woken,
 }
@@ -66,7 +70,7 @@ pub enum Completion<'a, S> {
 #[derive(Debug)]
 pub enum Sending {
     /// The kernel has taken that many bytes, perhaps fewer than all.
-    Done(Gather, io::Result<usize>),
+    Done(Box<Gather>, io::Result<usize>),
     /// The kernel has taken that many bytes and the backend keeps the rest, of which nothing may have been
     /// tried yet; a [`Completion::Sent`] follows, or may not if the connection is closed first.
     Pending(usize),
@@ -112,7 +116,7 @@ pub trait Io {
     }
 
     /// Sends all of `gather`. One send a connection at a time.
-    fn send(&mut self, token: Token, socket: &mut Self::Socket, gather: Gather) -> Sending;
+    fn send(&mut self, token: Token, socket: &mut Self::Socket, gather: Box<Gather>) -> Sending;
 
     /// Starts what was asked for, without waiting; the reactor has sent a batch. A backend that starts
     /// each thing as it is asked for has nothing to do.
@@ -131,6 +135,13 @@ pub trait Io {
     /// Accepts connections, or leaves them in the listeners' queues.
     fn accepting(&mut self, on: bool);
 
-    /// Closes the listeners.
-    fn stop_listening(&mut self);
+    /// Stops listening. Listeners that are `passed` on have another owner, who goes on accepting: what waits in
+    /// their queues is left to it. From others that is accepted first, then they are closed.
+    fn stop_listening(&mut self, passed: bool);
+
+    /// Whether connections may still come from here, to this reactor or dealt to another: until it has stopped
+    /// listening, and all that was accepted is on its way.
+    fn is_source(&self) -> bool {
+        false
+    }
 }

@@ -7,21 +7,16 @@ mod chance;
 
 pub use self::chance::{Dice, Faults};
 
-use super::{Completion, Io, Sending, Sockets, Token, Wake};
+pub use super::no_kernel::{Bell, Number};
+
+use super::{Completion, Io, Sending, Sockets, Token, no_kernel::take};
 use crate::engine::outbox::Gather;
 use std::{
     collections::{BTreeSet, VecDeque},
     io,
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     time::Duration,
 };
-
-/// A connection, in the order of [`Sim::connect`].
-pub type Number = u32;
 
 /// What the reactor holds of a connection.
 #[derive(Debug)]
@@ -56,7 +51,7 @@ struct Line {
     /// To the client, in the kernel, which has room for `room` bytes.
     output: Vec<u8>,
     room: usize,
-    parked: Option<Gather>,
+    parked: Option<Box<Gather>>,
     has_shut: bool,
     is_reset: bool,
     open_failed: bool,
@@ -77,16 +72,7 @@ impl Line {
 
     /// The kernel takes `most` bytes of the gather, or what it has room for.
     fn take(&mut self, gather: &Gather, most: usize) -> usize {
-        let mut left = most.min(self.left());
-        let mut slices = [io::IoSlice::new(&[]); Gather::SLICES];
-        let used = gather.slices(&mut slices);
-        let before = left;
-        for slice in &slices[..used] {
-            let taken = left.min(slice.len());
-            self.output.extend_from_slice(&slice[..taken]);
-            left -= taken;
-        }
-        before - left
+        take(gather, most.min(self.left()), &mut self.output)
     }
 }
 
@@ -98,15 +84,6 @@ enum Event {
     Woken,
     LateSent,
     Stale,
-}
-
-#[derive(Clone, Default)]
-pub struct Bell(Arc<AtomicBool>);
-
-impl Wake for Bell {
-    fn wake(&self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
 }
 
 /// All connections of one reactor, its clock, and what is going on elsewhere.
@@ -129,7 +106,7 @@ pub struct Sim {
     stalled: BTreeSet<Number>,
     /// Connections that their clients should look at.
     fresh: BTreeSet<Number>,
-    late: Vec<(Token, Gather)>,
+    late: Vec<(Token, Box<Gather>)>,
     stale: Vec<Token>,
     events: Vec<Event>,
     turn_begins: bool,
@@ -253,7 +230,7 @@ impl Sim {
 
     /// Whether a wake-up is under way.
     pub fn is_woken(&self) -> bool {
-        self.bell.0.load(Ordering::SeqCst)
+        self.bell.is_rung()
     }
 
     /// Whether a turn would have something to do that no timer brings.
@@ -432,7 +409,7 @@ impl Io for Sim {
                 Event::Accept => self.accept(),
                 Event::Write(number) => self.resend(number),
                 Event::LateSent => self.send_late(),
-                Event::Woken => self.bell.0.swap(false, Ordering::SeqCst).then_some(Completion::Woken),
+                Event::Woken => self.bell.hear().then_some(Completion::Woken),
                 Event::Stale if !self.stale.is_empty() => return self.remember(),
                 Event::Read(number) => {
                     let line = &self.lines[number as usize];
@@ -467,7 +444,7 @@ impl Io for Sim {
         Ok(())
     }
 
-    fn send(&mut self, token: Token, socket: &mut Socket, mut gather: Gather) -> Sending {
+    fn send(&mut self, token: Token, socket: &mut Socket, mut gather: Box<Gather>) -> Sending {
         let untried = self.dice.one_in(self.faults.untried);
         let most = self.cut(gather.len());
         let (keeps, compacts) = (self.dice.one_in(2), self.dice.one_in(2));
@@ -545,7 +522,7 @@ impl Io for Sim {
         self.accepting = on;
     }
 
-    fn stop_listening(&mut self) {
+    fn stop_listening(&mut self, _passed: bool) {
         self.listening = false;
         for number in std::mem::take(&mut self.backlog) {
             self.refuse(number);

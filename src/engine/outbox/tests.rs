@@ -28,7 +28,7 @@ fn close(budget: &mut usize) -> impl FnMut(&mut Run<'_>, &mut Gather) {
     }
 }
 
-fn gather(outbox: &mut Outbox, queue: u32) -> Option<Gather> {
+fn gather(outbox: &mut Outbox, queue: u32) -> Option<Box<Gather>> {
     outbox.gather(queue, close(&mut ALL.clone()))
 }
 
@@ -216,7 +216,9 @@ fn the_memory_that_is_kept_has_a_bound() {
     }
     let kept = |outbox: &Outbox| outbox.gathers.iter().map(|gather| gather.bytes.capacity()).sum::<usize>();
     let many: Vec<_> = (0..2 * KEEP_GATHERS)
-        .map(|number| Gather { bytes: Vec::with_capacity(number % 2 * FLUSH_BYTES), ..Gather::default() })
+        .map(|number| {
+            Box::new(Gather { bytes: Vec::with_capacity(number % 2 * FLUSH_BYTES), ..Gather::default() })
+        })
         .collect();
     many.into_iter().for_each(|gather| outbox.recycle(gather));
     assert_eq!(kept(&outbox), outbox.gather_bytes);
@@ -339,7 +341,7 @@ fn step() -> impl Strategy<Value = Step> {
 struct Model {
     items: VecDeque<(Vec<u8>, usize, bool)>,
     in_flight: Vec<u8>,
-    gather: Option<Gather>,
+    gather: Option<Box<Gather>>,
 }
 
 impl Model {
@@ -348,11 +350,11 @@ impl Model {
     }
 
     /// The queue was gathered with this much `left` of the budget.
-    fn gathered(&mut self, gather: Option<Gather>, left: usize) {
+    fn gathered(&mut self, gather: Option<Box<Gather>>, left: usize) {
         if self.gather.is_some() {
             return assert!(gather.is_none(), "two sends at once");
         }
-        let len = gather.as_ref().map_or(0, Gather::len);
+        let len = gather.as_ref().map_or(0, |gather| gather.len());
         while self.in_flight.len() < len {
             let (bytes, ..) = self.items.pop_front().expect("more was gathered than was pushed");
             self.in_flight.extend_from_slice(&bytes);

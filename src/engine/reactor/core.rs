@@ -7,11 +7,13 @@ use crate::engine::{
     app::{App, Link, ready},
     balance::Balance,
     chunks::Chunks,
+    clients::Clients,
     error::Close,
     gate::Gate,
     io::{Io, Sending, Token},
     limits::Limits,
     outbox::{Gather, Outbox},
+    proxies::Proxies,
     slots::{CLOGGED, ENDED, LEFT, NO_TAIL, SEATED, Slot, Slots, State},
     timer::Wheel,
     wire::{Opcode, Partial},
@@ -27,8 +29,10 @@ use std::{
 /// From our close frame, or a refusal, to the end of TCP: then the connection is reset.
 pub const CLOSE_MS: u64 = 2_000;
 /// Connections whose bytes are made ready together, and about how many bytes.
-const GROUP: usize = 16;
+const GROUP: usize = 32;
 const GROUP_BYTES: usize = 32 * 1_024;
+/// So many connections to flush are not in the caches any more.
+const MANY: usize = 128;
 /// Lists keep room for so many entries when they are empty.
 const KEEP: usize = 1_024;
 /// Addresses of our own that are told apart.
@@ -38,6 +42,8 @@ const LOCALS: usize = 256;
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub limits: Arc<Limits>,
+    /// Whose word on a new connection's address is taken.
+    pub proxies: Arc<Proxies>,
     /// A connection is looked at once in this time; `u64::MAX`: never.
     pub heartbeat_ms: u64,
     /// Connections this reactor takes, besides [`super::RESERVE`] that are only told that there is no room.
@@ -65,7 +71,7 @@ struct Ready {
     stuck: bool,
     /// The rest waits for the next turn.
     later: bool,
-    gather: Option<Gather>,
+    gather: Option<Box<Gather>>,
 }
 
 pub struct Core<S, C> {
@@ -78,6 +84,8 @@ pub struct Core<S, C> {
     pub unseated: usize,
     /// Our addresses that peers have connected to; slots hold an index.
     pub locals: Vec<SocketAddr>,
+    /// Addresses of the connections that came through proxies: as long as they don't say more, the proxies' own.
+    pub clients: Clients,
     pub slots: Slots<S, C>,
     pub ages: Ages,
     pub wheel: Wheel,
@@ -95,6 +103,8 @@ pub struct Core<S, C> {
     pub condemned: Vec<(u32, bool)>,
     pub stats: Stats,
     pub now_ms: u64,
+    /// When everybody is told that the server goes, if it does.
+    pub leaves_ms: Option<u64>,
     pub seed: u64,
 }
 
@@ -109,6 +119,7 @@ impl<S, C: Default> Core<S, C> {
             settings,
             gate,
             locals: Vec::new(),
+            clients: Clients::default(),
             wheel: Wheel::default(),
             outbox: Outbox::default(),
             tails: Chunks::new(),
@@ -120,6 +131,7 @@ impl<S, C: Default> Core<S, C> {
             condemned: Vec::new(),
             stats: Stats::default(),
             now_ms: 0,
+            leaves_ms: None,
             seed,
         }
     }
@@ -159,7 +171,7 @@ impl<S, C: Default> Core<S, C> {
         index: u32,
         f: impl FnOnce(&mut A, &mut Link<'_, C>),
     ) {
-        let Some(slot) = self.slots.at(index) else { return };
+        let Some(slot) = self.slots.at(index).filter(|slot| slot.state == State::Open) else { return };
         let mut link = link(
             slot,
             index,
@@ -170,14 +182,15 @@ impl<S, C: Default> Core<S, C> {
             &self.gate,
             &self.settings.limits,
         );
-        let done = guarded(&mut self.stats, || f(app, &mut link));
-        let closing = match done {
-            Some(()) => link.closing,
-            None => Some(Close::Internal),
-        };
-        match closing {
-            Some(close) => self.fail(index, close),
-            None => self.rearm(app, index),
+        let done = guarded(&mut self.stats, || {
+            f(app, &mut link);
+            (link.closing, app.deadline_ms(link.conn))
+        });
+        let (closing, deadline_ms) = done.unwrap_or((Some(Close::Internal), u64::MAX));
+        if let Some(close) = closing {
+            self.fail(index, close);
+        } else if deadline_ms < slot.timer.deadline_ms() {
+            self.wheel.arm(&mut self.slots, index, deadline_ms);
         }
     }
 
@@ -195,18 +208,7 @@ impl<S, C: Default> Core<S, C> {
 
     /// A letter for everyone.
     pub fn visited<A: App<Conn = C>>(&mut self, app: &mut A, index: u32, command: &A::Command) {
-        if self.slots.at(index).is_some_and(|slot| slot.state == State::Open) {
-            self.call(app, index, |app, link| app.visit(link, command));
-        }
-    }
-
-    /// The server is going away: a close frame to those who are open, the end to those who aren't yet.
-    pub fn sent_away(&mut self, index: u32, close: Close) {
-        match self.slots.at(index).map(|slot| slot.state) {
-            Some(State::Open) => self.fail(index, close),
-            Some(State::Upgrading) => self.condemn(index, false),
-            _ => {}
-        }
+        self.call(app, index, |app, link| app.visit(link, command));
     }
 
     /// Closes an open connection for this reason.
@@ -251,7 +253,9 @@ impl<S, C: Default> Core<S, C> {
         }
         let tail = std::mem::replace(&mut slot.tail, NO_TAIL);
         self.drop_tail(tail);
-        self.wheel.arm(&mut self.slots, index, self.now_ms + CLOSE_MS);
+        // Who is told early that the server goes has that time too, to read what is queued.
+        let from_ms = self.now_ms.max(self.leaves_ms.unwrap_or(0));
+        self.wheel.arm(&mut self.slots, index, from_ms + CLOSE_MS);
     }
 
     /// The slot is freed as soon as the backend can be told.
@@ -274,7 +278,7 @@ impl<S, C: Default> Core<S, C> {
         &mut self,
         io: &mut I,
         token: Token,
-        gather: Gather,
+        gather: Box<Gather>,
         result: io::Result<usize>,
     ) {
         #[cfg(feature = "plant-stale-token")]
@@ -299,6 +303,9 @@ impl<S, C: Default> Core<S, C> {
         let mut group = std::mem::take(&mut self.group);
         let mut next = 0;
         while next < self.dirty.len() {
+            if self.dirty.len() >= MANY {
+                self.touch(app, next);
+            }
             let mut bytes = 0;
             while group.len() < GROUP
                 && bytes < GROUP_BYTES
@@ -306,7 +313,7 @@ impl<S, C: Default> Core<S, C> {
             {
                 next += 1;
                 if let Some(ready) = self.make_ready(app, index) {
-                    bytes += ready.gather.as_ref().map_or(0, Gather::len);
+                    bytes += ready.gather.as_ref().map_or(0, |gather| gather.len());
                     group.push(ready);
                 }
             }
@@ -321,6 +328,16 @@ impl<S, C: Default> Core<S, C> {
         while self.outbox.bytes() + self.tail_bytes > self.settings.limits.reactor_queue_bytes {
             if !self.relieve() {
                 break;
+            }
+        }
+    }
+
+    /// Looks at what making the next connections ready needs. After so many others it is in no cache, and
+    /// misses that are independent are waited for together.
+    fn touch<A: App<Conn = C>>(&mut self, app: &A, next: usize) {
+        for index in self.dirty.iter().skip(next).take(GROUP) {
+            if let Some(slot) = self.slots.at(*index) {
+                app.touch(&slot.conn);
             }
         }
     }
@@ -380,33 +397,20 @@ impl<S, C: Default> Core<S, C> {
             if !self.submit(io, index, gather) || ready.later {
                 break;
             }
-            // What is known of the queue says whether there is more, without asking the application.
-            let Some(slot) = self.slots.at(index) else { return };
-            if self.outbox.get(slot.queue).is_none_or(|queue| queue.is_drained()) {
-                break;
-            }
             let Some(more) = self.make_ready(app, index) else { return };
             ready = more;
         }
-        if let Some(slot) = self.slots.at(index)
-            && slot.state == State::Closing
-            && slot.flags & LEFT == 0
-        {
-            slot.flags |= LEFT;
-            let conn = &mut slot.conn;
-            guarded(&mut self.stats, || app.closing(conn));
-        }
-        self.after_flush(io, index, ready.stuck);
+        self.after_flush(io, app, index, ready.stuck);
     }
 
-    /// Hands bytes to the backend; true when the kernel took them all at once.
-    fn submit<I: Io<Socket = S>>(&mut self, io: &mut I, index: u32, mut gather: Gather) -> bool {
+    /// Hands bytes to the backend; true when the kernel took them all at once and more is queued.
+    fn submit<I: Io<Socket = S>>(&mut self, io: &mut I, index: u32, mut gather: Box<Gather>) -> bool {
         let Some(slot) = self.slots.at(index) else { return false };
         let token = Token { index, generation: slot.generation };
         loop {
             match io.send(token, &mut slot.socket, gather) {
                 Sending::Done(done, Ok(sent)) if sent > 0 => match self.outbox.sent(slot.queue, done, sent) {
-                    None => return true,
+                    None => return self.outbox.get(slot.queue).is_some_and(|queue| !queue.is_drained()),
                     Some(rest) => gather = rest,
                 },
                 Sending::Done(..) => {
@@ -423,8 +427,19 @@ impl<S, C: Default> Core<S, C> {
 
     /// A queue that drained is forgotten; one that did not is held to its limits: to the hard one when it
     /// is `stuck` behind a send of an earlier flush, since a send of this one may not have started yet.
-    fn after_flush<I: Io<Socket = S>>(&mut self, io: &mut I, index: u32, stuck: bool) {
+    fn after_flush<I: Io<Socket = S>, A: App<Conn = C>>(
+        &mut self,
+        io: &mut I,
+        app: &mut A,
+        index: u32,
+        stuck: bool,
+    ) {
         let Some(slot) = self.slots.at(index) else { return };
+        if slot.state == State::Closing && slot.flags & LEFT == 0 {
+            slot.flags |= LEFT;
+            let conn = &mut slot.conn;
+            guarded(&mut self.stats, || app.closing(conn));
+        }
         let Some(queue) = self.outbox.get(slot.queue) else { return };
         queue.dirty = false;
         if slot.flags & CLOGGED != 0 && queue.bytes() <= self.settings.limits.queue_soft_bytes {
@@ -442,6 +457,9 @@ impl<S, C: Default> Core<S, C> {
                 let token = Token { index, generation: slot.generation };
                 io.shutdown(token, &mut slot.socket);
                 self.stats.pass(&mut slot.state, State::Draining);
+                if self.leaves_ms.is_some() {
+                    self.wheel.arm(&mut self.slots, index, self.now_ms + CLOSE_MS);
+                }
             }
             return;
         }
@@ -505,6 +523,7 @@ impl<S, C: Default> Core<S, C> {
             self.outbox.close(slot.queue);
             self.drop_tail(slot.tail);
             self.gate.leave(slot.address, self.now_ms);
+            self.clients.remove(index);
             if slot.flags & SEATED != 0 {
                 self.balance.leave(self.number);
             } else {

@@ -13,11 +13,16 @@ impl<S, C: Default> Core<S, C> {
     /// The timer of this slot, armed for `deadline_ms`, has fired. It is armed for the nearest of several
     /// deadlines, one of which may have moved since: then nothing happens but that it is armed again.
     pub fn fired<A: App<Conn = C>>(&mut self, app: &mut A, index: u32, deadline_ms: u64) {
+        let has_left = self.has_left();
         let Some(slot) = self.slots.at(index) else { return };
         let token = Token { index, generation: slot.generation };
         match slot.state {
+            State::Upgrading if has_left => return self.refuse(index, Refusal::Leaving),
             State::Upgrading => return self.refuse(index, Refusal::TooSlow),
-            State::Closing | State::Draining => return self.condemn(index, true),
+            State::Closing | State::Draining => {
+                self.stats.cut += 1;
+                return self.condemn(index, true);
+            }
             State::Open => {}
         }
         // The timer was armed for no later than the next look; when the turn is late, both have passed.

@@ -3,7 +3,9 @@
 
 mod audit;
 mod core;
+mod drain;
 mod look;
+mod proxied;
 mod receive;
 mod stats;
 mod waits;
@@ -11,18 +13,22 @@ mod waits;
 pub use self::{
     audit::Audit,
     core::Settings,
+    drain::Drain,
     stats::{FAREWELLS, Stats},
 };
 
-use self::core::{Core, guarded, room};
+use self::{
+    core::{CLOSE_MS, Core, guarded, room},
+    drain::Leaving,
+};
 use super::{
     app::{About, App, Reach},
     balance::{Balance, Full},
-    error::{Close, Refusal},
+    error::Refusal,
     gate::Gate,
     inbox::Inbox,
     io::{Completion, Io},
-    slots::{REFUSE_ADDRESS, SEATED, State},
+    slots::{FORWARDS, PROXY, REFUSE_ADDRESS, SEATED, State},
 };
 use std::{
     io,
@@ -62,7 +68,7 @@ pub enum Letter<C> {
     /// Whoever runs the reactor is to publish its figures and to send its number: see [`Reactor::reports`].
     Report(Sender<usize>),
     /// Stop listening, close everybody with 1001, and be done when all are gone.
-    Drain,
+    Drain(Drain),
 }
 
 /// The letterbox of a reactor on this backend with this application.
@@ -84,13 +90,14 @@ pub struct Reactor<I: Io, A: App> {
     accept_again_ms: u64,
     /// Until then no timer fires, since the reactor stood still.
     late_until_ms: u64,
-    draining: bool,
+    leaving: Option<Leaving>,
 }
 
 /// A letter for everyone.
 enum Errand<C> {
     Command(C),
-    Close(Close),
+    /// Behind the letters that came before it, everybody is sent away.
+    Drain,
     /// The next look may be nearer than it was.
     Heartbeat,
 }
@@ -108,7 +115,7 @@ impl<I: Io, A: App> Reactor<I, A> {
             reports: Vec::new(),
             accept_again_ms: u64::MAX,
             late_until_ms: 0,
-            draining: false,
+            leaving: None,
             io,
             app,
         }
@@ -141,7 +148,7 @@ impl<I: Io, A: App> Reactor<I, A> {
             return 0;
         }
         let timer_ms = self.core.wheel.next_ms().map(|at_ms| at_ms.max(self.late_until_ms));
-        timer_ms.unwrap_or(u64::MAX).min(self.accept_again_ms)
+        timer_ms.unwrap_or(u64::MAX).min(self.accept_again_ms).min(self.drains_on_ms())
     }
 
     /// Does all there is to do at `now_ms` (milliseconds since the reactor started).
@@ -189,15 +196,11 @@ impl<I: Io, A: App> Reactor<I, A> {
             }
         }
         self.visit();
+        self.drain_on();
         self.settle(true);
         if self.accept_again_ms <= now_ms {
             self.try_accepting();
         }
-    }
-
-    /// Whether it was told to drain and the last connection has gone.
-    pub fn is_drained(&self) -> bool {
-        self.draining && self.core.slots.is_empty()
     }
 
     pub fn connections(&self) -> usize {
@@ -275,11 +278,16 @@ impl<I: Io, A: App> Reactor<I, A> {
 
     fn admit(&mut self, socket: I::Socket, peer: SocketAddr, local: Option<SocketAddr>, flags: u8) {
         let core = &mut self.core;
-        let (address, refuse) = match core.gate.enter(peer, core.now_ms, &core.settings.limits) {
-            Some(address) => (address, 0),
-            None => (Gate::FREE, REFUSE_ADDRESS),
+        let is_proxy = core.settings.proxies.has(peer.ip());
+        let (address, refuse) = if is_proxy {
+            (Gate::FREE, 0)
+        } else {
+            match core.gate.enter(peer, core.now_ms, &core.settings.limits) {
+                Some(address) => (address, 0),
+                None => (Gate::FREE, REFUSE_ADDRESS),
+            }
         };
-        let mut flags = flags | refuse;
+        let mut flags = flags | refuse | if is_proxy { PROXY | FORWARDS } else { 0 };
         if refuse != 0 && flags & SEATED != 0 {
             core.balance.leave(core.number);
             flags &= !SEATED;
@@ -288,14 +296,19 @@ impl<I: Io, A: App> Reactor<I, A> {
         let token = core.slots.insert(socket, address, flags);
         core.ages.begin(token.generation, core.now_ms);
         core.stats.enter(State::Upgrading);
+        if is_proxy {
+            core.clients.set(token.index, peer);
+        }
         let local = core.intern(local);
         let Some(slot) = core.slots.at(token.index) else { return };
         slot.local = local;
-        if self.draining || self.io.open(token, &mut slot.socket).is_err() {
+        if self.io.open(token, &mut slot.socket).is_err() {
             core.condemn(token.index, false);
             return;
         }
-        let deadline_ms = core.now_ms.saturating_add(core.settings.limits.upgrade_ms);
+        let most_ms = core.settings.limits.upgrade_ms;
+        let most_ms = if core.has_left() { most_ms.min(CLOSE_MS) } else { most_ms };
+        let deadline_ms = core.now_ms.saturating_add(most_ms);
         core.wheel.arm(&mut core.slots, token.index, deadline_ms);
         if refuse != 0 && core.unseated > PATIENT {
             // Its request is not waited for: one address could hold any number of slots by saying nothing.
@@ -358,12 +371,7 @@ impl<I: Io, A: App> Reactor<I, A> {
                     self.waiting.push(Errand::Heartbeat);
                 }
                 Letter::Report(to) => self.reports.push(to),
-                Letter::Drain => {
-                    self.draining = true;
-                    self.io.stop_listening();
-                    self.accept_again_ms = u64::MAX;
-                    self.waiting.push(Errand::Close(Close::GoingAway));
-                }
+                Letter::Drain(drain) => self.begin_drain(drain),
             }
         }
         letters.shrink_to(LETTERS_KEPT);
@@ -376,7 +384,7 @@ impl<I: Io, A: App> Reactor<I, A> {
         for index in slots {
             let Some(slot) = core.slots.at(*index) else { continue };
             let about = About {
-                peer: self.io.peer(&slot.socket),
+                peer: core.clients.get(*index).or_else(|| self.io.peer(&slot.socket)),
                 since_ms: core.ages.since_ms(slot.generation),
                 queue_bytes: core.outbox.get(slot.queue).map_or(0, |queue| queue.bytes()),
                 state: slot.state,
@@ -401,7 +409,7 @@ impl<I: Io, A: App> Reactor<I, A> {
             for errand in &errands {
                 match errand {
                     Errand::Command(command) => self.core.visited(&mut self.app, index, command),
-                    Errand::Close(close) => self.core.sent_away(index, *close),
+                    Errand::Drain => {}
                     Errand::Heartbeat => self.core.arm_look(index),
                 }
             }
@@ -409,7 +417,12 @@ impl<I: Io, A: App> Reactor<I, A> {
         }
         if until < end {
             self.round = (errands, until);
-        } else if self.waiting.is_empty() {
+            return;
+        }
+        if errands.iter().any(|errand| matches!(errand, Errand::Drain)) {
+            self.begin_tour();
+        }
+        if self.waiting.is_empty() {
             errands.clear();
             self.waiting = errands;
         }

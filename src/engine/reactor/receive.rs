@@ -10,7 +10,7 @@ use crate::engine::{
     io::Token,
     limits::Limits,
     outbox::Outbox,
-    slots::{ALIVE, CLOGGED, FRESH, HELD, NO_TAIL, PINGED, REFUSE_ADDRESS, SEATED, State},
+    slots::{ALIVE, CLOGGED, FORWARDS, FRESH, HELD, NO_TAIL, PINGED, PROXY, REFUSE_ADDRESS, SEATED, State},
     wire::{Opcode, Reader, Received, upgrade},
 };
 
@@ -34,6 +34,7 @@ impl<S, C: Default> Core<S, C> {
         let Some(slot) = self.slots.get(token) else { return };
         match slot.state {
             State::Open => self.messages(app, token, bytes),
+            State::Upgrading if slot.flags & PROXY != 0 => self.proxied(app, token, bytes),
             State::Upgrading => self.head(app, token, bytes),
             // After the close nothing counts (RFC 6455 section 1.4); the close timer ends it.
             State::Closing | State::Draining => {}
@@ -230,6 +231,14 @@ impl<S, C: Default> Core<S, C> {
             let address = slot.flags & REFUSE_ADDRESS != 0;
             return self.refuse(index, if address { Refusal::AddressFull } else { Refusal::Full });
         }
+        let forwards = slot.flags & FORWARDS != 0;
+        if self.has_left() {
+            return self.refuse(index, Refusal::Leaving);
+        }
+        if forwards && !self.forwarded(token, &request) {
+            return self.refuse_address(index);
+        }
+        let Some(slot) = self.slots.get(token) else { return };
         let accept = guarded(&mut self.stats, || app.upgrade(&request));
         let Accept { conn, subprotocol } = match accept.unwrap_or(Err(Refusal::Broken)) {
             Ok(accept) => accept,

@@ -34,6 +34,8 @@ pub struct Stats {
     pub farewells: [u64; FAREWELLS.len()],
     /// Open connections that ended without a close frame of either side.
     pub broken: u64,
+    /// Connections that were reset, since they had not ended in time after their close frame.
+    pub cut: u64,
     /// Refused upgrades, in the order of [`Refusal::ALL`].
     pub refusals: [u64; Refusal::ALL.len()],
 }
@@ -94,11 +96,12 @@ impl Stats {
             closes,
             farewells,
             broken,
+            cut,
             refusals,
         } = self;
         let single = [accepted, dealt, taken_over, lost, accept_failures, panics, received_bytes, messages];
         single.into_iter().for_each(&mut visit);
-        [timers, timer_lag_ms, timer_lag_max_ms, broken].into_iter().for_each(&mut visit);
+        [timers, timer_lag_ms, timer_lag_max_ms, broken, cut].into_iter().for_each(&mut visit);
         connections.iter_mut().chain(closes).chain(farewells).chain(refusals).for_each(visit);
     }
 }

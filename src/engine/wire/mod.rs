@@ -1,7 +1,7 @@
 //! RFC 6455 and its HTTP/1.1 upgrade, without sockets: bytes and a `now` in, events and bytes out.
 //!
 //! The way of a byte. A new connection's bytes go to [`upgrade::feed`] until the head of its request is
-//! whole; the application looks at the [`upgrade::Request`], and [`upgrade::accept`] or
+//! whole, those of a proxy to [`proxy::parse`] before; the application looks at the [`upgrade::Request`], and [`upgrade::accept`] or
 //! [`upgrade::refuse`] writes the answer. From then on each read is lent to a [`Reader`], which unmasks
 //! it in place and hands out messages and control frames, mostly as slices of the read itself. Only what
 //! the end of a read cuts in two is copied, into a [`Partial`] that lives until it is whole. On the way
@@ -9,6 +9,7 @@
 
 pub mod frame;
 pub mod message;
+pub mod proxy;
 pub mod upgrade;
 
 pub use frame::Opcode;

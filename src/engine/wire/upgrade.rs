@@ -17,6 +17,7 @@ const SUBPROTOCOLS_MAX: usize = 64;
 const SCHEMES: [&str; 2] = ["http://", "https://"];
 
 const PROTOCOL_FIELD: &[u8] = b"sec-websocket-protocol:";
+const FORWARDED_FIELD: &[u8] = b"x-forwarded-for:";
 
 /// How far a connection's first bytes have come.
 #[derive(Debug)]
@@ -39,16 +40,24 @@ pub struct Request<'a> {
     pub origin: Option<&'a str>,
     /// Sec-WebSocket-Key: 24 characters.
     pub key: &'a str,
-    /// The last element of the last X-Forwarded-For field: what the nearest proxy wrote there.
-    pub forwarded_for: Option<&'a str>,
     /// The head, if it offers subprotocols; else nothing.
     protocol_lines: &'a [u8],
+    /// The head, if it has an X-Forwarded-For field; else nothing.
+    forwarded_lines: &'a [u8],
 }
 
 impl<'a> Request<'a> {
     /// The subprotocols offered, in the client's order: at most 64 tokens.
     pub fn protocols(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         protocol_elements(self.protocol_lines).filter_map(|element| str::from_utf8(element).ok())
+    }
+
+    /// The elements of all X-Forwarded-For fields, last first: what the nearest proxy wrote, and then what it
+    /// was told. Nothing is known of them.
+    pub fn forwarded_for(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let lines = self.forwarded_lines.rsplit(|&byte| byte == b'\n');
+        let lists = lines.filter_map(|line| list_of(line, FORWARDED_FIELD));
+        lists.flat_map(|list| list.rsplit(|&byte| byte == b',')).map(<[u8]>::trim_ascii).filter(is_something)
     }
 }
 
@@ -116,8 +125,8 @@ pub fn parse<'a>(head: &'a [u8], limits: &Limits) -> Result<Request<'a>, Refusal
     }
     let (authority, path, query) = split_target(parsed.path.unwrap_or_default())?;
 
-    let (mut host, mut origin, mut key, mut version, mut forwarded_for) = (None, None, None, None, None);
-    let (mut upgrade, mut connection, mut protocols) = (false, false, false);
+    let (mut host, mut origin, mut key, mut version) = (None, None, None, None);
+    let (mut upgrade, mut connection, mut protocols, mut forwarded) = (false, false, false, false);
     for &Header { name, value } in parsed.headers.iter() {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         if is("host") {
@@ -135,7 +144,7 @@ pub fn parse<'a>(head: &'a [u8], limits: &Limits) -> Result<Request<'a>, Refusal
         } else if is("sec-websocket-protocol") {
             protocols = true;
         } else if is("x-forwarded-for") {
-            forwarded_for = value.rsplit(|&byte| byte == b',').next();
+            forwarded = true;
         } else if is("content-length") || is("transfer-encoding") {
             return Err(Refusal::HasBody);
         }
@@ -164,8 +173,8 @@ pub fn parse<'a>(head: &'a [u8], limits: &Limits) -> Result<Request<'a>, Refusal
         host: authority.unwrap_or(host),
         origin,
         key,
-        forwarded_for: forwarded_for.and_then(ascii).map(str::trim_ascii),
         protocol_lines,
+        forwarded_lines: if forwarded { head } else { &[] },
     })
 }
 
@@ -294,17 +303,22 @@ fn check_protocols(lines: &[u8]) -> Result<(), Refusal> {
 
 /// The elements of all Sec-WebSocket-Protocol fields among `lines`, which have been parsed before.
 fn protocol_elements(lines: &[u8]) -> impl Iterator<Item = &[u8]> {
-    lines.split(|&byte| byte == b'\n').filter_map(protocol_list).flat_map(elements)
+    lines.split(|&byte| byte == b'\n').filter_map(|line| list_of(line, PROTOCOL_FIELD)).flat_map(elements)
 }
 
-fn protocol_list(line: &[u8]) -> Option<&[u8]> {
-    let (name, list) = line.split_at_checked(PROTOCOL_FIELD.len())?;
-    name.eq_ignore_ascii_case(PROTOCOL_FIELD).then_some(list)
+/// The value of this line if its field is called so.
+fn list_of<'a>(line: &'a [u8], field: &[u8]) -> Option<&'a [u8]> {
+    let (name, list) = line.split_at_checked(field.len())?;
+    name.eq_ignore_ascii_case(field).then_some(list)
 }
 
 /// The elements of a list (RFC 9110 section 5.6.1): empty ones do not count.
 fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
-    list.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
+    list.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(is_something)
+}
+
+fn is_something(element: &&[u8]) -> bool {
+    !element.is_empty()
 }
 
 fn lists(list: &[u8], token: &[u8]) -> bool {

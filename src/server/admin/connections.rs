@@ -10,6 +10,7 @@ use crate::{
 };
 use serde_json::{Value, json};
 use std::{
+    net::SocketAddr,
     sync::mpsc::{RecvTimeoutError, channel},
     time::{Duration, Instant, UNIX_EPOCH},
 };
@@ -53,11 +54,15 @@ fn connections(service: &Service, head: &Head, _: &[u8]) -> Answer {
     if is_whole { answer } else { answer.with("Mida-Truncated", format!("{FOUND} of each reactor")) }
 }
 
-/// One connection; times are Unix milliseconds.
+/// One connection; times are Unix milliseconds. A proxy may not have told the port.
 fn row(found: &Found, started_ms: u64) -> Value {
+    let address = |peer: SocketAddr| match peer.port() {
+        0 => peer.ip().to_string(),
+        _ => peer.to_string(),
+    };
     json!({
         "reactor": found.reactor,
-        "address": found.about.peer.map(|peer| peer.to_string()),
+        "address": found.about.peer.map(address),
         "since": started_ms + found.about.since_ms,
         "queueBytes": found.about.queue_bytes,
         "state": found.about.state.name(),

@@ -24,7 +24,8 @@ const PUBLISH_MOST: Duration = Duration::from_secs(1);
 /// One reactor's figures.
 struct Row {
     reactor: String,
-    is_up: bool,
+    /// 1, or 0 when it did not publish as it was asked.
+    up: u64,
     figures: Figures,
     app: AppFigures,
 }
@@ -32,61 +33,43 @@ struct Row {
 /// A family with one sample a reactor.
 type Family = (&'static str, Kind, &'static str, fn(&Row) -> u64);
 
-const BY_REACTOR: &[Family] = &[
-    ("mida_reactor_up", Kind::Gauge, "Whether the reactor published its figures when asked.", |row| {
-        u64::from(row.is_up)
-    }),
-    ("mida_accepted_total", Kind::Counter, "Connections accepted.", |row| row.figures.stats.accepted),
-    ("mida_dealt_total", Kind::Counter, "Accepted connections dealt to other reactors.", |row| {
-        row.figures.stats.dealt
-    }),
-    ("mida_taken_over_total", Kind::Counter, "Connections dealt here by other reactors.", |row| {
-        row.figures.stats.taken_over
-    }),
-    ("mida_lost_total", Kind::Counter, "Connections dealt here and lost for want of descriptors.", |row| {
-        row.figures.stats.lost
-    }),
-    ("mida_accept_failures_total", Kind::Counter, "Times that accepting failed and rested.", |row| {
-        row.figures.stats.accept_failures
-    }),
-    ("mida_received_bytes_total", Kind::Counter, "Bytes from clients.", |row| {
-        row.figures.stats.received_bytes
-    }),
-    ("mida_sent_bytes_total", Kind::Counter, "Bytes to clients that the kernel took.", |row| {
-        row.figures.sent_bytes
-    }),
-    ("mida_received_messages_total", Kind::Counter, "Whole WebSocket messages from clients.", |row| {
-        row.figures.stats.messages
-    }),
-    ("mida_received_events_total", Kind::Counter, "Events from clients, each in a batch by itself.", |row| {
-        row.app.events
-    }),
-    ("mida_sent_events_total", Kind::Counter, "Events queued for clients.", |row| row.figures.sent_messages),
-    ("mida_seals_total", Kind::Counter, "Messages or batches sealed.", |row| row.app.seals),
-    ("mida_derivations_total", Kind::Counter, "Sealing epochs begun, an ECDH each.", |row| {
-        row.app.derivations
-    }),
-    ("mida_verifications_total", Kind::Counter, "Signature verifications.", |row| row.app.verifications),
-    ("mida_strikes_total", Kind::Counter, "Strikes for bad messages.", |row| row.app.strikes),
-    ("mida_panics_total", Kind::Counter, "Panics that closed a connection.", |row| row.figures.stats.panics),
-    ("mida_stale_completions_total", Kind::Counter, "Completions for connections that were gone.", |row| {
-        row.figures.stale
-    }),
-    ("mida_members", Kind::Gauge, "Connections with a proven key.", |row| row.app.members),
-    ("mida_sealed_connections", Kind::Gauge, "Connections that are sealed to.", |row| row.app.sealed),
-    ("mida_keys", Kind::Gauge, "Different keys that connections are found by.", |row| row.app.keys),
-    ("mida_challenges", Kind::Gauge, "Open challenges.", |row| row.app.challenges),
-    ("mida_struck_connections", Kind::Gauge, "Connections with strikes.", |row| row.app.struck),
-    ("mida_kept_hosts", Kind::Gauge, "Connections of which the host that they dialled is kept.", |row| {
-        row.app.kept_hosts
-    }),
-    ("mida_queues", Kind::Gauge, "Connections with something queued.", |row| row.figures.queues),
-    ("mida_queue_bytes", Kind::Gauge, "Bytes queued for clients.", |row| row.figures.queue_bytes),
-    ("mida_tails", Kind::Gauge, "Connections with an incomplete message or head.", |row| row.figures.tails),
-    ("mida_tail_bytes", Kind::Gauge, "Bytes held of incomplete messages and heads.", |row| {
-        row.figures.tail_bytes
-    }),
-];
+macro_rules! by_reactor {
+    ($( $kind:ident $name:literal $($field:ident).+: $help:literal; )*) => {
+        const BY_REACTOR: &[Family] = &[$( ($name, Kind::$kind, $help, |row| row.$($field).+), )*];
+    };
+}
+
+by_reactor! {
+    Gauge "mida_reactor_up" up: "Whether the reactor published its figures when asked.";
+    Counter "mida_accepted_total" figures.stats.accepted: "Connections accepted.";
+    Counter "mida_dealt_total" figures.stats.dealt: "Accepted connections dealt to other reactors.";
+    Counter "mida_taken_over_total" figures.stats.taken_over: "Connections dealt here by other reactors.";
+    Counter "mida_lost_total" figures.stats.lost: "Connections dealt here and lost for want of descriptors.";
+    Counter "mida_accept_failures_total" figures.stats.accept_failures:
+        "Times that accepting failed and rested.";
+    Counter "mida_received_bytes_total" figures.stats.received_bytes: "Bytes from clients.";
+    Counter "mida_sent_bytes_total" figures.sent_bytes: "Bytes to clients that the kernel took.";
+    Counter "mida_received_messages_total" figures.stats.messages: "Whole WebSocket messages from clients.";
+    Counter "mida_received_events_total" app.events: "Events from clients, each in a batch by itself.";
+    Counter "mida_sent_events_total" figures.sent_messages: "Events queued for clients.";
+    Counter "mida_seals_total" app.seals: "Messages or batches sealed.";
+    Counter "mida_derivations_total" app.derivations: "Sealing epochs begun, an ECDH each.";
+    Counter "mida_verifications_total" app.verifications: "Signature verifications.";
+    Counter "mida_strikes_total" app.strikes: "Strikes for bad messages.";
+    Counter "mida_cut_total" figures.stats.cut: "Connections reset that did not end after their close.";
+    Counter "mida_panics_total" figures.stats.panics: "Panics that closed a connection.";
+    Counter "mida_stale_completions_total" figures.stale: "Completions for connections that were gone.";
+    Gauge "mida_members" app.members: "Connections with a proven key.";
+    Gauge "mida_sealed_connections" app.sealed: "Connections that are sealed to.";
+    Gauge "mida_keys" app.keys: "Different keys that connections are found by.";
+    Gauge "mida_challenges" app.challenges: "Open challenges.";
+    Gauge "mida_struck_connections" app.struck: "Connections with strikes.";
+    Gauge "mida_kept_hosts" app.kept_hosts: "Connections of which the host that they dialled is kept.";
+    Gauge "mida_queues" figures.queues: "Connections with something queued.";
+    Gauge "mida_queue_bytes" figures.queue_bytes: "Bytes queued for clients.";
+    Gauge "mida_tails" figures.tails: "Connections with an incomplete message or head.";
+    Gauge "mida_tail_bytes" figures.tail_bytes: "Bytes held of incomplete messages and heads.";
+}
 
 fn metrics(service: &Service, _: &Head, _: &[u8]) -> Answer {
     let pulses = service.running.take_pulse(PUBLISH_MOST);
@@ -107,7 +90,7 @@ fn metrics(service: &Service, _: &Head, _: &[u8]) -> Answer {
 
 fn row((number, (figures, pulse)): (usize, (Figures, Pulse))) -> Row {
     let app = AppFigures::from_array(&figures.app);
-    Row { reactor: number.to_string(), is_up: pulse == Pulse::Beats, figures, app }
+    Row { reactor: number.to_string(), up: u64::from(pulse == Pulse::Beats), figures, app }
 }
 
 fn connections(text: &mut Exposition, service: &Service, rows: &[Row]) {

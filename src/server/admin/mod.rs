@@ -16,14 +16,16 @@ pub use self::{
 
 use super::Running;
 use crate::app::relay::Command;
+use rustix::event::{PollFd, PollFlags, poll};
 use std::{
-    io,
+    io::{self, PipeReader, PipeWriter},
     net::{SocketAddr, TcpListener, TcpStream},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    thread::{self, Builder},
+    thread::{self, Builder, JoinHandle},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -62,26 +64,29 @@ impl Service {
         Self { running, clock, started, guard, busy: AtomicUsize::new(0) }
     }
 
-    /// Starts to listen; where it does. To be called when the reactors have started: what is open before
-    /// is open in their file tables too.
+    /// Begins to answer on a listener that [`bind`] has made.
     ///
     /// # Errors
-    /// The address is not to be had.
-    pub fn listen(self, address: SocketAddr) -> io::Result<SocketAddr> {
-        let listener = TcpListener::bind(address)?;
+    /// There is no thread or pipe to be had.
+    pub fn listen(self, listener: TcpListener) -> io::Result<Listening> {
         let address = listener.local_addr()?;
-        let service = Arc::new(self);
-        Builder::new().name("mida-admin".to_owned()).spawn(move || {
-            loop {
-                match listener.accept() {
-                    Ok((socket, _)) => service.take(socket),
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                    Err(_) => thread::park_timeout(REST),
+        let (service, listener) = (Arc::new(self), Arc::new(listener));
+        let (told, stop) = io::pipe()?;
+        let (of_thread, accepts) = (service.clone(), listener.clone());
+        let thread = Builder::new().name("mida-admin".to_owned()).spawn(move || {
+            while await_connection(&accepts, &told) {
+                match accepts.accept() {
+                    Ok((socket, _)) => of_thread.take(socket),
+                    Err(error) => match error.kind() {
+                        io::ErrorKind::Interrupted
+                        | io::ErrorKind::ConnectionAborted
+                        | io::ErrorKind::WouldBlock => {}
+                        _ => thread::park_timeout(REST),
+                    },
                 }
             }
         })?;
-        Ok(address)
+        Ok(Listening { address, listener, service, thread, stop })
     }
 
     /// Serves a connection on a thread of its own, if there are not too many.
@@ -122,6 +127,58 @@ impl Service {
             let allowed: Vec<_> = known().map(|route| route.method).collect();
             Answer::text(405, "This path takes other methods.").with("Allow", allowed.join(", "))
         })
+    }
+}
+
+/// The listener for an address: the one that a predecessor has `passed`, if it is that address's.
+///
+/// # Errors
+/// The address is not to be had.
+pub fn bind(address: SocketAddr, passed: Option<OwnedFd>) -> io::Result<TcpListener> {
+    let is_it = |own: SocketAddr| own.ip() == address.ip() && [0, own.port()].contains(&address.port());
+    let passed = passed.map(TcpListener::from).filter(|passed| passed.local_addr().is_ok_and(is_it));
+    let listener = passed.map_or_else(|| TcpListener::bind(address), Ok)?;
+    // Another process may accept from it too, and be faster.
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Whether somebody may have connected, before it is time to stop.
+fn await_connection(listener: &TcpListener, stop: &PipeReader) -> bool {
+    let mut both = [PollFd::new(listener, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
+    let _ = poll(&mut both, None);
+    both[1].revents().is_empty()
+}
+
+/// A service that answers, until it is dropped.
+pub struct Listening {
+    address: SocketAddr,
+    listener: Arc<TcpListener>,
+    service: Arc<Service>,
+    thread: JoinHandle<()>,
+    /// Closed, it ends the thread.
+    stop: PipeWriter,
+}
+
+impl Listening {
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// For a successor.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+
+    /// Accepts no more, leaving who waits to a successor; what was accepted is answered, but not waited for
+    /// beyond `most`.
+    pub fn close(self, most: Duration) {
+        let until = Instant::now() + most;
+        drop(self.stop);
+        let _ = self.thread.join();
+        while self.service.busy.load(Ordering::Relaxed) > 0 && Instant::now() < until {
+            thread::park_timeout(REST / 10);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ import sys
 
 import harness
 
-for topic in "start", "sealed", "login", "modes", "batches", "mistakes", "connection":
+for topic in "start", "sealed", "login", "modes", "batches", "mistakes", "connection", "metrics":
     importlib.import_module(f"test_{topic}")  # registers its checks
 
 sys.exit(1 if asyncio.run(harness.run()) else 0)

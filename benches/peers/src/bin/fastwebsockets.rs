@@ -13,7 +13,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use std::io;
-use tokio::{net::TcpListener, task};
+use tokio::task;
 
 async fn echo(socket: UpgradeFut) -> Result<(), WebSocketError> {
     let mut socket = FragmentCollector::new(socket.await?);
@@ -37,16 +37,8 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Empty<Bytes>>
 }
 
 fn main() -> io::Result<()> {
-    peers::runtime()?.block_on(async {
-        let listener = TcpListener::from_std(peers::listen()?)?;
-        peers::announce(listener.local_addr()?);
-        loop {
-            let (stream, _) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            task::spawn(async move {
-                let io = TokioIo::new(stream);
-                let _ = http1::Builder::new().serve_connection(io, service_fn(answer)).with_upgrades().await;
-            });
-        }
+    peers::serve(|stream| async {
+        let io = TokioIo::new(stream);
+        let _ = http1::Builder::new().serve_connection(io, service_fn(answer)).with_upgrades().await;
     })
 }

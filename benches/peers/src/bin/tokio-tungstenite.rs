@@ -3,10 +3,7 @@
 
 use futures_util::{StreamExt, TryStreamExt, future};
 use std::io;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task,
-};
+use tokio::net::TcpStream;
 use tokio_tungstenite::{
     accept_async_with_config,
     tungstenite::{Error, protocol::WebSocketConfig},
@@ -23,14 +20,6 @@ async fn echo(stream: TcpStream) -> Result<(), Error> {
 }
 
 fn main() -> io::Result<()> {
-    peers::runtime()?.block_on(async {
-        let listener = TcpListener::from_std(peers::listen()?)?;
-        peers::announce(listener.local_addr()?);
-        loop {
-            let (stream, _) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            // A peer that goes without a close frame is no news.
-            task::spawn(async { drop(echo(stream).await) });
-        }
-    })
+    // A peer that goes without a close frame is no news.
+    peers::serve(|stream| async { drop(echo(stream).await) })
 }

@@ -34,7 +34,7 @@ impl Client {
     }
 
     fn verify(&self, scheme: Scheme, solution: &str) -> Result<(), Refused> {
-        verify(scheme, &self.identity, &self.challenge, solution.as_bytes(), HOSTS, None)
+        verify(scheme, &self.identity, &self.challenge, solution.as_bytes(), HOSTS, None).0
     }
 
     fn refuses(&self, scheme: Scheme, solution: &str, why: &str) {
@@ -223,12 +223,12 @@ fn another_host_is_told_from_a_bad_signature_only_by_the_host_header() {
         (&relayed, Some("evil.example"), Err(Refused::WrongHost)),
     ];
     for (solution, dialled, expected) in cases {
-        let result =
+        let (result, _) =
             verify(Scheme::MidaV1, &client.identity, &client.challenge, solution.as_bytes(), HOSTS, dialled);
         assert_eq!(result, expected, "{dialled:?}");
     }
     let nobody = verify(Scheme::MidaV1, &client.identity, &client.challenge, here.as_bytes(), [], None);
-    assert_eq!(nobody, Err(Refused::BadSignature));
+    assert_eq!(nobody, (Err(Refused::BadSignature), 0));
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn no_host_is_verified_twice_and_the_dialled_one_goes_first() {
 }
 
 #[test]
-fn names_and_reasons_are_those_of_the_wire() {
+fn names_are_those_of_the_wire() {
     assert_eq!(Scheme::from_name(None), Ok(Scheme::Ecdsa));
     assert_eq!(Scheme::ALL.map(Scheme::name), ["mida-v1", "ecdsa"]);
     for scheme in Scheme::ALL {
@@ -275,8 +275,6 @@ fn names_and_reasons_are_those_of_the_wire() {
     for name in ["", "ECDSA", "mida-v2", "mida-v1 ", "schnorr"] {
         assert_eq!(Scheme::from_name(Some(name)), Err(Refused::BadScheme), "{name}");
     }
-    let reasons = [Refused::BadSignature, Refused::WrongHost, Refused::BadScheme].map(Refused::reason);
-    assert_eq!(reasons, ["bad_signature", "wrong_host", "bad_scheme"]);
 }
 
 #[test]
@@ -284,11 +282,9 @@ fn challenges_are_fresh_and_cross_the_wire() {
     let mut rng = Rng::from_seed([23; 32]);
     let (one, two) = (Challenge::fresh(&mut rng), Challenge::fresh(&mut rng));
     assert_ne!(one.0, two.0);
-    let mut text = b"\"".to_vec();
-    one.write_hex(&mut text);
-    assert_eq!(text[1..], one.to_hex());
-    assert!(Challenge::from_hex(&text[1..]) == Some(one));
-    for bad in [&text[..], &text[2..], b"", &[b'g'; 64]] {
+    let text = one.to_hex();
+    assert!(Challenge::from_hex(&text) == Some(one));
+    for bad in [&text[1..], &[&text[..], b"0"].concat(), b"", &[b'g'; 64]] {
         assert!(Challenge::from_hex(bad).is_none());
     }
 }

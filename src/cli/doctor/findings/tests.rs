@@ -1,9 +1,10 @@
 use super::*;
-use crate::cli::doctor::machine::Cgroup;
+use crate::cli::doctor::{kernel::OWN_TABLES, machine::Cgroup};
 
 /// A machine on which each setting stops at another number.
 fn machine() -> Machine {
     Machine {
+        version: Some((6, 18)),
         cores: Some(vec![0, 1]),
         open_files: Some((1_024, 10_000)),
         nr_open: Some(15_000),
@@ -45,8 +46,8 @@ fn each_setting_stops_where_it_must_and_names_its_command() {
     for (setting, at, commands) in [
         ("RLIMIT_NOFILE", 19_716, &["sysctl -w fs.nr_open=50142", "ulimit -n 50142"][..]),
         ("fs.nr_open", 29_716, &["sysctl -w fs.nr_open=50142"]),
-        ("fs.file-max", 38_858, &["sysctl -w fs.file-max=101142"]),
-        ("fs.epoll.max_user_watches", 49_858, &["sysctl -w fs.epoll.max_user_watches=100142"]),
+        ("fs.file-max", 38_794, &["sysctl -w fs.file-max=101206"]),
+        ("fs.epoll.max_user_watches", 49_794, &["sysctl -w fs.epoll.max_user_watches=100206"]),
         ("net.netfilter.nf_conntrack_max", 59_990, &["sysctl -w net.netfilter.nf_conntrack_max=100010"]),
         ("net.core.somaxconn", 8_192, &["sysctl -w net.core.somaxconn=65535"]),
         ("net.ipv4.tcp_mem", 48_000, &["sysctl -w net.ipv4.tcp_mem=\"50000 66666 100000\""]),
@@ -166,6 +167,43 @@ fn more_reactors_are_named_only_where_they_are_enough() {
             + &enough.map_or(String::new(), |n| format!("; --reactors-per-core {n} is enough, too"));
         assert_eq!((row.at, row.note), (Some(at), note), "{connections} with {limit}");
     }
+}
+
+/// 8 files, 3 for each reactor, 64 for logs and the like; and 64 that each reactor keeps back, of one table or of
+/// several.
+#[test]
+fn what_all_processes_share_counts_each_reactor_once() {
+    for (reactors_per_core, own) in [(1, 8 + 6 + 64 + 128), (50, 8 + 300 + 64 + 6_400)] {
+        let wish = Wish { reactors_per_core, ..wish(None) };
+        assert_eq!(row(&machine(), wish, "fs.file-max").at, Some(40_000 - 1_000 - own));
+        assert_eq!(row(&machine(), wish, "fs.epoll.max_user_watches").at, Some(50_000 - own));
+    }
+}
+
+#[test]
+fn before_linux_5_9_reactors_have_one_table_together() {
+    for (version, reactors_per_core, at, says) in [
+        (Some((5, 9)), 1, 19_716, "for each of 2 reactors"),
+        (None, 1, 19_716, "for each of 2 reactors"),
+        (Some((5, 8)), 1, 9_794, "for all 2 reactors: Linux 5.8 gives them no tables of their own"),
+        (Some((4, 19)), 2, 9_660, "for all 4 reactors: Linux 4.19 gives them no tables of their own"),
+    ] {
+        let machine = Machine { version, ..machine() };
+        for (connections, commands) in [(at, &[][..]), (at + 1, &["ulimit -n 100"])] {
+            let wish = Wish { connections: Some(connections), reactors_per_core, ..wish(None) };
+            let row = row(&machine, wish, "RLIMIT_NOFILE");
+            assert_eq!((row.at, row.commands.len()), (Some(at), commands.len()), "{version:?}");
+            assert!(row.note.starts_with(says), "{}", row.note);
+            for (found, command) in row.commands.iter().zip(commands) {
+                assert!(found.starts_with(command), "{found}");
+            }
+            let more_help = connections > at && version.is_none_or(|version| version >= OWN_TABLES);
+            assert_eq!(row.note.contains("is enough"), more_help, "{version:?}");
+        }
+    }
+    let alone = Machine { version: Some((5, 8)), ..machine() };
+    let wish = Wish { cores: 1, ..wish(None) };
+    assert_eq!(row(&alone, wish, "RLIMIT_NOFILE"), row(&machine(), wish, "RLIMIT_NOFILE"));
 }
 
 #[test]

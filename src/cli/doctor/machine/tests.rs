@@ -57,6 +57,7 @@ fn every_file_is_read_to_its_field() {
             ("proc/sys/net/netfilter/nf_conntrack_count", "12\n"),
             ("proc/sys/vm/overcommit_memory", "2\n"),
             ("proc/sys/kernel/io_uring_disabled", "1\n"),
+            ("proc/sys/kernel/osrelease", "6.18.3-rc1+\n"),
             ("sys/kernel/mm/transparent_hugepage/enabled", "[always] madvise never\n"),
             ("sys/fs/cgroup/system.slice/mida.service/memory.max", "max\n"),
             ("sys/fs/cgroup/system.slice/mida.service/memory.current", "100\n"),
@@ -65,6 +66,7 @@ fn every_file_is_read_to_its_field() {
         ],
     );
     let expected = Machine {
+        version: Some((6, 18)),
         cores: Some(vec![0, 2, 3]),
         open_files: Some((1_024, 524_288)),
         nr_open: Some(1_048_576),
@@ -107,6 +109,7 @@ fn what_is_not_there_or_makes_no_sense_is_unknown() {
         "proc/meminfo",
         "proc/sys/fs/nr_open",
         "proc/sys/fs/file-nr",
+        "proc/sys/kernel/osrelease",
         "proc/sys/net/ipv4/tcp_mem",
         "proc/sys/net/ipv4/ip_local_port_range",
         "proc/sys/net/ipv4/ip_local_reserved_ports",
@@ -127,6 +130,9 @@ fn what_is_not_there_or_makes_no_sense_is_unknown() {
         "0::/../..",
         "always never",
         "1024 65536",
+        "6.",
+        ".6",
+        "4294967296.1",
     ] {
         let root = Root::new("none", &names.map(|name| (name, text)));
         assert_eq!(Machine::read(&root.0), Machine::default(), "{text}");
@@ -171,6 +177,7 @@ fn no_limit_and_an_empty_list_are_values() {
 #[test]
 fn this_machine_can_be_read() {
     let machine = Machine::read(Path::new("/"));
+    assert!(machine.version >= Some((3, 0)));
     assert!(machine.cores.is_some_and(|cores| !cores.is_empty()));
     assert!(machine.open_files.is_some_and(|(soft, hard)| 0 < soft && soft <= hard));
     assert!(machine.available_bytes.is_some_and(|bytes| bytes > 1 << 20));

@@ -1,7 +1,7 @@
 //! How connections end.
 
 use super::*;
-use crate::engine::{io::Token, outbox::Gather};
+use crate::engine::io::Token;
 
 #[test]
 fn a_clients_close_is_answered_with_its_code() {
@@ -270,8 +270,8 @@ fn a_token_of_a_connection_that_is_gone_moves_nothing() {
     core.received(app, stale, &mut text("for the old one"));
     core.ended(stale, Ok(()));
     core.ended(stale, Err(io::ErrorKind::ConnectionReset.into()));
-    core.sent(io, stale, Gather::default(), Ok(5));
-    core.sent(io, stale, Gather::default(), Err(io::ErrorKind::BrokenPipe.into()));
+    core.sent(io, stale, Box::default(), Ok(5));
+    core.sent(io, stale, Box::default(), Err(io::ErrorKind::BrokenPipe.into()));
     core.hold(stale);
     world.turn();
     assert_eq!(world.frames(new), []);

@@ -108,69 +108,6 @@ fn a_letter_may_close_everybody() {
 }
 
 #[test]
-fn draining_closes_everybody_and_ends() {
-    let mut world = World::new();
-    let clients = world.open_many(1_500);
-    let upgrading = world.connect();
-    world.feed(upgrading, &request("/")[..20]);
-    post(&world, Letter::Drain);
-    let late = world.connect();
-    world.turn();
-    world.pass(0);
-    assert!(!world.reactor.is_drained());
-    for client in clients {
-        world.expect_closed(client, Close::GoingAway);
-    }
-    assert!(world.is_closed(upgrading));
-    assert_eq!(world.reactor.stats().accepted, 1_501);
-    assert_eq!((world.take_text(upgrading), world.take_text(late)), (String::new(), String::new()));
-    assert!(world.reactor.is_drained());
-    world.peer(late).closed = true;
-}
-
-#[test]
-fn draining_waits_no_longer_than_the_close_deadline() {
-    let mut world = World::new();
-    let [stalled, silent, refused] = [world.open(), world.open(), world.connect()];
-    world.window(stalled, Some(0));
-    world.feed(stalled, &text("give 100000"));
-    world.feed(refused, b"nonsense\r\n\r\n");
-    post(&world, Letter::Drain);
-    world.turn();
-    world.pass(core::CLOSE_MS - 1);
-    assert!(!world.reactor.is_drained());
-    world.pass(1);
-    assert!(world.reactor.is_drained());
-    assert!([stalled, silent, refused].into_iter().all(|client| world.is_reset(client)));
-}
-
-#[test]
-fn draining_reaches_held_connections_too() {
-    let mut world = World::new();
-    let client = world.open();
-    world.reactor.app.messages_per_turn = 0;
-    world.feed(client, &[text("a"), text("b")].concat());
-    post(&world, Letter::Drain);
-    world.turn();
-    assert_eq!(world.frames(client), [closing(Close::GoingAway)]);
-    world.turn();
-    world.end(client);
-    world.turn();
-    assert!(world.reactor.is_drained() && !world.is_reset(client));
-}
-
-#[test]
-fn an_empty_reactor_drains_at_once_and_sleeps_before() {
-    let mut world = World::new();
-    assert_eq!(world.reactor.wakes_ms(), u64::MAX);
-    world.turn();
-    assert!(!world.reactor.is_drained());
-    post(&world, Letter::Drain);
-    world.turn();
-    assert!(world.reactor.is_drained());
-}
-
-#[test]
 fn new_limits_hold_for_old_connections() {
     let mut world = World::new();
     let client = world.open();

@@ -2,8 +2,10 @@
 
 mod app;
 mod close;
+mod drain;
 mod late;
 mod letters;
+mod proxied;
 mod queues;
 mod random;
 mod refuse;
@@ -13,9 +15,9 @@ mod waits;
 
 use super::*;
 use crate::engine::{
+    error::Close,
     io::memory::{Memory, Number},
     limits::Limits,
-    outbox::Outbox,
     slots::{CLOGGED, HELD, NO_TAIL, Slots, State},
 };
 use app::{Call, Command, TestApp};
@@ -116,7 +118,12 @@ const ACCEPTED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r
                         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
 fn settings() -> Settings {
-    Settings { limits: Arc::new(Limits::default()), heartbeat_ms: u64::MAX, capacity: 100_000 }
+    Settings {
+        limits: Arc::new(Limits::default()),
+        proxies: Arc::default(),
+        heartbeat_ms: u64::MAX,
+        capacity: 100_000,
+    }
 }
 
 impl World {
@@ -279,25 +286,18 @@ impl World {
 
     /// What the reactor counts is what its slots hold, and whatever has to happen has its timer.
     fn check(&mut self) {
+        let found = self.reactor.audit();
+        assert_eq!((found.undone, found.holdings), (0, self.reactor.holdings()));
         let fired_ms = if self.reactor.late_until_ms > self.now_ms { 0 } else { self.now_ms };
         let core = &mut self.reactor.core;
-        assert!(core.dirty.is_empty() && core.condemned.is_empty() && core.outbox.arena_bytes() == 0);
-        let (mut found, mut held) = (Holdings::default(), 0);
+        let (mut states, mut held) = ([0; State::ALL.len()], 0);
+        let leaves_ms = core.leaves_ms.unwrap_or(0).max(self.now_ms);
         for index in 0..core.slots.end() {
             let Some(slot) = core.slots.at(index) else { continue };
+            states[slot.state as usize] += 1;
             let timer_ms = slot.timer.deadline_ms();
             assert!(timer_ms > fired_ms, "a timer did not fire");
             let token = crate::engine::io::Token { index, generation: slot.generation };
-            if slot.queue != Outbox::NONE {
-                let queue = core.outbox.get(slot.queue).expect("a queue is there");
-                assert!(!queue.dirty && !queue.is_drained());
-                found.queues += 1;
-                found.queue_bytes += u64::from(queue.bytes());
-            }
-            if slot.tail != NO_TAIL {
-                found.tails += 1;
-                found.tail_bytes += core.tails.get(slot.tail).unwrap().bytes() as u64;
-            }
             held += usize::from(slot.flags & (HELD | CLOGGED) == HELD);
             if slot.flags & CLOGGED != 0 {
                 let bytes = core.outbox.get(slot.queue).map_or(0, |queue| queue.bytes());
@@ -314,19 +314,13 @@ impl World {
                 }
                 State::Upgrading => assert!(timer_ms <= self.now_ms + core.settings.limits.upgrade_ms),
                 State::Closing | State::Draining => {
-                    assert!(timer_ms <= self.now_ms + core::CLOSE_MS && slot.tail == NO_TAIL);
+                    assert!(timer_ms <= leaves_ms + core::CLOSE_MS && slot.tail == NO_TAIL);
                 }
             }
         }
         assert!(held <= core.held.len());
-        assert!(found.queue_bytes + found.tail_bytes <= core.settings.limits.reactor_queue_bytes);
-        assert_eq!(self.reactor.holdings(), found);
-        let mut states = [0; State::ALL.len()];
-        for index in 0..self.reactor.core.slots.end() {
-            if let Some(slot) = self.reactor.core.slots.at(index) {
-                states[slot.state as usize] += 1;
-            }
-        }
+        let Holdings { queue_bytes, tail_bytes, .. } = found.holdings;
+        assert!(queue_bytes + tail_bytes <= core.settings.limits.reactor_queue_bytes);
         assert_eq!(self.reactor.stats().connections, states);
     }
 
@@ -345,6 +339,7 @@ impl World {
         assert!(self.reactor.io().peers.values().all(|peer| peer.closed));
         let core = &self.reactor.core;
         assert!(core.slots.is_empty() && core.held.is_empty() && !core.has_leftovers());
+        assert!(core.clients.is_empty());
         assert_eq!(core.wheel.next_ms(), None);
         assert_eq!(self.reactor.holdings(), Holdings::default());
         let (app, stats) = (&self.reactor.app, self.reactor.stats());

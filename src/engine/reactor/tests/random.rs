@@ -150,7 +150,7 @@ fn settings() -> Settings {
         reactor_queue_bytes: 40_000,
         ..Limits::default()
     };
-    Settings { limits: Arc::new(limits), heartbeat_ms: 400, capacity: 20 }
+    Settings { limits: Arc::new(limits), proxies: Arc::default(), heartbeat_ms: 400, capacity: 20 }
 }
 
 fn connect(world: &mut World, dice: &mut Dice) -> Client {

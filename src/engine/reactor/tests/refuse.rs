@@ -301,16 +301,6 @@ fn what_is_accepted_beyond_ones_share_is_dealt_and_what_is_dealt_is_served() {
 }
 
 #[test]
-fn a_reactor_that_drains_takes_nobody_on() {
-    let mut world = World::new();
-    assert!(world.reactor.inbox().post(Letter::Drain).is_ok());
-    let late = world.reactor.io().receive_dealt("127.0.0.1:5000".parse().unwrap());
-    world.turn();
-    assert!(world.reactor.io().peers[&late].closed);
-    assert!(world.reactor.is_drained());
-}
-
-#[test]
 fn an_address_over_its_share_takes_no_room_by_saying_nothing() {
     let limits = Arc::new(Limits { connections_per_address: 2, ..Limits::default() });
     let mut world = World::with(Settings { limits, capacity: 10, ..settings() });

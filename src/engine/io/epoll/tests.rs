@@ -1,0 +1,124 @@
+//! What a turn of the backend receives, from real sockets.
+
+use super::*;
+
+const LIGHT: u32 = 20;
+const MUCH: usize = 10 * RECEIVE_BYTES + 7;
+
+#[derive(Default)]
+struct Open {
+    sockets: HashMap<Token, TcpStream>,
+    /// This one closes.
+    dropping: Option<u32>,
+}
+
+impl Sockets<TcpStream> for Open {
+    fn receiving(&mut self, token: Token) -> Option<&mut TcpStream> {
+        self.sockets.get_mut(&token)
+    }
+
+    fn socket(&mut self, token: Token) -> Option<&mut TcpStream> {
+        self.sockets.get_mut(&token)
+    }
+
+    fn is_dropping(&self, token: Token) -> bool {
+        self.dropping == Some(token.index)
+    }
+}
+
+/// A backend with so many open connections, and their peers in the same order.
+fn connected(count: u32) -> (Epoll, Open, Vec<std::net::TcpStream>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let desks: Arc<[Desk]> = Arc::from(Vec::new());
+    let mut epoll = Epoll::new(
+        vec![Listener::new(listener.into(), false).unwrap()],
+        EpollWaker::new().unwrap(),
+        desks,
+        0,
+    )
+    .unwrap();
+    let (mut open, mut peers) = (Open::default(), Vec::new());
+    for index in 0..count {
+        let peer = std::net::TcpStream::connect(address).unwrap();
+        peer.set_nodelay(true).unwrap();
+        peers.push(peer);
+        let mut socket = loop {
+            epoll.wait(None).unwrap();
+            if let Some(Completion::Accepted { socket, .. }) = epoll.next(&mut open) {
+                break socket;
+            }
+        };
+        let token = Token { index, generation: NonZeroU32::new(index + 1).unwrap() };
+        epoll.open(token, &mut socket).unwrap();
+        open.sockets.insert(token, socket);
+    }
+    (epoll, open, peers)
+}
+
+/// Who is received from in the next turn, and how much.
+fn turn(epoll: &mut Epoll, open: &mut Open) -> Vec<(u32, usize)> {
+    epoll.wait(None).unwrap();
+    let mut received = Vec::new();
+    while let Some(completion) = epoll.next(open) {
+        match completion {
+            Completion::Received { token, bytes } => received.push((token.index, bytes.len())),
+            other => panic!("nothing else happens: {other:?}"),
+        }
+    }
+    received
+}
+
+#[test]
+fn those_who_send_much_share_a_few_receives_a_turn_and_others_do_not_wait_for_them() {
+    let (mut epoll, mut open, mut peers) = connected(LIGHT + 1);
+    for peer in &mut peers[..LIGHT as usize] {
+        peer.write_all(&[1; MUCH]).unwrap();
+    }
+    let first = turn(&mut epoll, &mut open);
+    assert_eq!(first.len(), LIGHT as usize + BACKLOG_RECEIVES, "one each, and a few of the rest");
+    let mut received = [0; LIGHT as usize];
+    let mut count = |turn: &[(u32, usize)]| {
+        for (index, bytes) in turn {
+            received[*index as usize] += bytes;
+        }
+        let (least, most) = (received.iter().min().unwrap(), received.iter().max().unwrap());
+        assert!(most - least <= RECEIVE_BYTES, "they take turns: {received:?}");
+        received.iter().sum::<usize>()
+    };
+    let mut sum = count(&first);
+    let mut fresh = true;
+    while sum < MUCH * LIGHT as usize {
+        // More of the same brings nobody forward; little from another is received first.
+        if fresh {
+            peers[0].write_all(&[1]).unwrap();
+            peers[LIGHT as usize].write_all(&[2; 10]).unwrap();
+        }
+        let mut next = turn(&mut epoll, &mut open);
+        if fresh {
+            assert_eq!(next.remove(0), (LIGHT, 10));
+            assert_eq!(next.len(), BACKLOG_RECEIVES, "{next:?}");
+        }
+        sum = count(&next);
+        fresh = sum < MUCH * LIGHT as usize / 2;
+    }
+}
+
+#[test]
+fn a_reset_ends_who_is_closing_before_the_rest_is_received_and_nobody_else() {
+    for dropping in [None, Some(0)] {
+        let (mut epoll, mut open, mut peers) = connected(1);
+        open.dropping = dropping;
+        peers[0].write_all(&[1; MUCH]).unwrap();
+        turn(&mut epoll, &mut open);
+        rustix::net::sockopt::set_socket_linger(&peers[0], Some(Duration::ZERO)).unwrap();
+        peers.clear();
+        epoll.wait(None).unwrap();
+        let next = epoll.next(&mut open);
+        match dropping {
+            None => assert!(matches!(next, Some(Completion::Received { .. })), "{next:?}"),
+            Some(_) => assert!(matches!(next, Some(Completion::Ended { result: Err(_), .. })), "{next:?}"),
+        }
+    }
+}
