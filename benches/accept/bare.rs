@@ -21,8 +21,8 @@ const LISTENER: Token = Token(usize::MAX);
 pub fn serve(answer: &str) {
     let mut bytes = vec![0; answer.len() / 2];
     hex::decode(answer.as_bytes(), &mut bytes).expect("hex");
-    let address = listen::probe(([127, 0, 0, 1], 0).into()).expect("a port");
-    let listener = listen::listener(address, true).expect("the port");
+    let (address, sockets) = listen::listeners(([127, 0, 0, 1], 0).into(), 1).expect("a port");
+    let [listener] = <[_; 1]>::try_from(sockets).expect("one socket");
     let (tell, told) = mpsc::channel();
     // With a table of open files of its own: one that is shared makes each system call a little dearer.
     file_table::spawn("bare".to_owned(), move |own_table| {

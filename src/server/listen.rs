@@ -117,9 +117,9 @@ impl Listening {
             let fail = |error| StartError::Listen { address: address.clone(), error };
             match address {
                 Address::Tcp(tcp) => {
-                    let real = probe(*tcp).map_err(fail)?;
-                    for _ in 0..accepting {
-                        sockets.push(Socket::tcp(real).map_err(fail)?);
+                    let (real, shared) = listeners(*tcp, accepting).map_err(fail)?;
+                    for socket in shared {
+                        sockets.push(Socket::tcp(socket, real).map_err(fail)?);
                     }
                     known.push(real.into());
                 }
@@ -181,8 +181,8 @@ impl Socket {
         Ok(Self { listener, address, name, file })
     }
 
-    fn tcp(address: SocketAddr) -> io::Result<Self> {
-        let listener = Listener::new(listener(address, true)?, false)?;
+    fn tcp(socket: OwnedFd, address: SocketAddr) -> io::Result<Self> {
+        let listener = Listener::new(socket, false)?;
         Ok(Self { listener, address: address.into(), name: BOUND.to_owned(), file: None })
     }
 
@@ -239,34 +239,38 @@ fn address_of(socket: &OwnedFd) -> io::Result<Address> {
     Ok(Address::Unix(OsString::from_vec(path).into()))
 }
 
-/// The address with a real port. Its listeners are to follow at once.
-///
-/// # Errors
-/// It can't be had.
-pub fn probe(address: SocketAddr) -> io::Result<SocketAddr> {
-    // SO_REUSEPORT would share a port with a server that runs already: without it that is an error.
-    Ok(SocketAddr::try_from(getsockname(listener(address, false)?)?)?)
-}
-
-/// A listening TCP socket, beside others of the same address if it is `shared`.
+/// So many TCP sockets, at least one, that listen on one address, and that address with its real port.
 ///
 /// # Errors
 /// The address can't be had.
-pub fn listener(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
+pub fn listeners(address: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<OwnedFd>)> {
+    let first = socket(address)?;
+    rustix::net::bind(&first, &address)?;
+    // Only now: bound with SO_REUSEPORT it would share a port with a server that runs already, and that is an error.
+    sockopt::set_socket_reuseport(&first, true)?;
+    rustix::net::listen(&first, BACKLOG)?;
+    let address = SocketAddr::try_from(getsockname(&first)?)?;
+    let mut sockets = vec![first];
+    while sockets.len() < count {
+        let next = socket(address)?;
+        sockopt::set_socket_reuseport(&next, true)?;
+        rustix::net::bind(&next, &address)?;
+        rustix::net::listen(&next, BACKLOG)?;
+        sockets.push(next);
+    }
+    Ok((address, sockets))
+}
+
+fn socket(address: SocketAddr) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
-    if shared {
-        sockopt::set_socket_reuseport(&socket, true)?;
-    }
     if address.is_ipv6() {
         // Each family is listened on by its own address, so that [::] and 0.0.0.0 can stand side by side.
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
     set_nodelay(&socket)?;
-    rustix::net::bind(&socket, &address)?;
-    rustix::net::listen(&socket, BACKLOG)?;
     Ok(socket)
 }
 

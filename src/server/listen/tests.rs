@@ -133,3 +133,17 @@ fn what_a_manager_passes_is_kept_open_and_its_file_is_its_own() {
         assert!(error.contains("LISTEN_FDS passed as 'x'"), "{error}");
     }
 }
+
+#[test]
+fn a_port_that_is_picked_is_nobody_elses_while_others_are_picked_beside_it() {
+    let open = || (0..64).map(|_| listeners(LOCAL.parse().unwrap(), 4).unwrap()).collect::<Vec<_>>();
+    let all: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(open)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    let mut ports: Vec<_> = all.iter().map(|(address, _)| address.port()).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    assert_eq!(ports.len(), 4 * 64);
+    assert!(listeners(all[0].0, 1).is_err(), "a server that runs shares its port");
+}
