@@ -4,6 +4,7 @@ pub mod config;
 pub mod crypto;
 pub mod figures;
 mod hosts;
+pub mod mail;
 pub mod members;
 pub mod protocol;
 pub mod relay;
