@@ -1,5 +1,6 @@
 //! The backend on epoll, through mio.
 
+use self::order::{Order, Readable};
 use super::{
     Completion, Io, Sending, Sockets, Token, Wake,
     handover::{Desk, Parcel},
@@ -15,19 +16,20 @@ use std::{
     num::NonZeroU32,
     os::fd::{AsRawFd, OwnedFd},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
+
+mod order;
 
 /// Bytes that one receive may bring. Some thousand of the smallest frames are a tenth of a millisecond of work.
 const RECEIVE_BYTES: usize = 4 * 1_024;
 /// The same once listening has stopped: what has arrived is answered before the last word.
 const LAST_RECEIVE_BYTES: usize = 64 * 1_024;
-/// Receives of one turn from those who have sent more than that, all of them together.
-const BACKLOG_RECEIVES: usize = 2;
-/// Events of one turn: so many disconnects take some milliseconds.
-const EVENTS: usize = 256;
-/// Connections accepted in one turn.
+/// Events of one turn.
+const EVENTS: usize = 1_024;
+/// Connections accepted in one turn, of which so many also when it is not short any more.
 const ACCEPTS: usize = 16;
+const LEAST_ACCEPTS: usize = 2;
 /// Connections accepted after listening was to stop: what the queues could hold then.
 const LAST_ACCEPTS: usize = 65_536;
 const WAKER: mio::Token = mio::Token(usize::MAX);
@@ -47,17 +49,9 @@ pub struct Epoll {
     /// Listening is to stop when the queues are empty, or after so many more connections.
     last_accepts: Option<usize>,
     buffer: Box<[u8]>,
-    /// Connections to read from, each once a turn.
-    readable: VecDeque<Readable>,
-    reads_left: usize,
-    /// Those who have sent more than one receive brings, in order. They wait for all others, and get a few
-    /// receives a turn between them: however many they are, a turn stays short.
-    backlog: VecDeque<Token>,
-    /// Who is in it, and whether [`Readable::to_end`]: no event brings them forward.
-    waiting: HashMap<Token, bool>,
-    backlog_left: usize,
-    /// Those in it whose peer has reset the connection.
-    broken: Vec<Token>,
+    order: Order,
+    /// Only tests have another.
+    clock: fn() -> Instant,
     /// The last wait brought as many events as it could. Others queue up behind them, each kind alike: what may
     /// not wait for thousands of them, new connections above all, is looked at without an event.
     crowded: bool,
@@ -84,12 +78,6 @@ struct Watched {
     index: usize,
     /// Edge-triggered: true until an accept said WouldBlock.
     ready: bool,
-}
-
-struct Readable {
-    token: Token,
-    /// The peer has closed or reset: read to the end, since no further edge comes.
-    to_end: bool,
 }
 
 /// An eventfd. Made before the reactors have file tables of their own: the same descriptor in each.
@@ -149,12 +137,8 @@ impl Epoll {
             accepts_left: 0,
             last_accepts: None,
             buffer: vec![0; RECEIVE_BYTES].into(),
-            readable: VecDeque::new(),
-            reads_left: 0,
-            backlog: VecDeque::new(),
-            waiting: HashMap::new(),
-            backlog_left: 0,
-            broken: Vec::new(),
+            order: Order::new(Instant::now()),
+            clock: Instant::now,
             crowded: false,
             writable: Vec::new(),
             parked: HashMap::new(),
@@ -170,52 +154,20 @@ impl Epoll {
 
     /// What a storm needed goes.
     fn shrink(&mut self) {
-        if self.readable.is_empty() {
-            self.readable.shrink_to(EVENTS);
-        }
-        if self.backlog.is_empty() {
-            self.backlog.shrink_to(EVENTS);
-            self.waiting.shrink_to(EVENTS);
-        }
+        self.order.shrink();
         if is_oversized(self.parked.len(), self.parked.capacity()) {
             self.parked.shrink_to(2 * self.parked.len());
         }
     }
 
     fn has_work(&self) -> bool {
-        !self.readable.is_empty()
-            || !self.backlog.is_empty()
+        !self.order.is_empty()
             || self.desk_ready
             || (self.accepting && self.listeners.iter().any(|listener| listener.ready))
     }
 
-    /// Who is read from next in this turn, and whether this is its first receive of what it sent.
-    #[inline]
-    fn next_readable(&mut self) -> Option<(Readable, bool)> {
-        while self.reads_left > 0 {
-            self.reads_left -= 1;
-            if let Some(readable) = self.readable.pop_front() {
-                return Some((readable, true));
-            }
-        }
-        while self.backlog_left > 0 {
-            let token = self.backlog.pop_front()?;
-            if let Some(to_end) = self.waiting.remove(&token) {
-                return Some((Readable { token, to_end }, false));
-            }
-        }
-        None
-    }
-
-    /// There is more to receive.
-    fn put_back(&mut self, Readable { token, to_end }: Readable) {
-        if self.waiting.insert(token, to_end).is_none() {
-            self.backlog.push_back(token);
-        }
-    }
-
     fn accept(&mut self) -> Option<Completion<'static, TcpStream>> {
-        while self.accepting && self.accepts_left > 0 {
+        while self.accepting && self.may_accept() {
             let index = self.listeners.iter().position(|listener| listener.ready)?;
             match self.listeners[index].listener.accept() {
                 Ok((socket, peer, local)) => {
@@ -244,6 +196,12 @@ impl Epoll {
             }
         }
         None
+    }
+
+    /// Whether this turn takes one more.
+    fn may_accept(&self) -> bool {
+        let taken = ACCEPTS - self.accepts_left;
+        taken < LEAST_ACCEPTS || taken < ACCEPTS && self.order.is_short((self.clock)())
     }
 
     fn close_listener(&mut self, index: usize) {
@@ -287,7 +245,7 @@ impl Epoll {
                 let socket = TcpStream::from_std(std::net::TcpStream::from(socket));
                 return Some(Completion::Dealt { socket, peer, local });
             }
-            if !self.desk_ready || self.accepts_left == 0 {
+            if !self.desk_ready || !self.may_accept() {
                 return None;
             }
             self.accepts_left -= 1;
@@ -329,18 +287,8 @@ impl Io for Epoll {
                     self.writable.push(token);
                 }
                 let to_end = event.is_read_closed() || event.is_error();
-                let waits = if self.backlog.is_empty() { None } else { self.waiting.get_mut(&token) };
-                match waits {
-                    Some(waits_to_end) => {
-                        *waits_to_end |= to_end;
-                        if event.is_error() {
-                            self.broken.push(token);
-                        }
-                    }
-                    None if event.is_readable() || to_end => {
-                        self.readable.push_back(Readable { token, to_end });
-                    }
-                    None => {}
+                if event.is_readable() || to_end {
+                    self.order.event(Readable { token, to_end }, event.is_error());
                 }
             } else if let Some(listener) = self.listeners.iter_mut().find(|at| at.index == event.token().0) {
                 listener.ready = true;
@@ -351,8 +299,7 @@ impl Io for Epoll {
             self.listeners.iter_mut().for_each(|listener| listener.ready = true);
             self.desk_ready = self.desk.is_some();
         }
-        self.reads_left = self.readable.len();
-        self.backlog_left = BACKLOG_RECEIVES;
+        self.order.begin((self.clock)());
         self.accepts_left = ACCEPTS;
         Ok(())
     }
@@ -375,23 +322,23 @@ impl Io for Epoll {
                 return Some(Completion::Sent { token, gather, result });
             }
         }
-        while let Some(token) = self.broken.pop() {
+        while let Some(token) = self.order.broken() {
             // What is still to be received would be dropped: its end does not wait for it.
-            if sockets.is_dropping(token) && self.waiting.remove(&token).is_some() {
+            if sockets.is_dropping(token) && self.order.forget(token) {
                 return Some(Completion::Ended { token, result: Err(io::ErrorKind::ConnectionReset.into()) });
             }
         }
-        while let Some((Readable { token, to_end }, is_first)) = self.next_readable() {
+        while let Some((Readable { token, to_end }, lane)) = self.order.next(self.clock) {
             let Some(socket) = sockets.receiving(token) else { continue };
-            self.backlog_left -= usize::from(!is_first);
+            self.order.count(lane);
             match read(socket, &mut self.buffer) {
                 Ok(0) => return Some(Completion::Ended { token, result: Ok(()) }),
                 Ok(received) => {
                     // A short read has emptied the socket, and what comes later comes with an edge.
                     if received == self.buffer.len() {
-                        self.put_back(Readable { token, to_end });
+                        self.order.put_back(Readable { token, to_end });
                     } else if to_end {
-                        self.readable.push_back(Readable { token, to_end });
+                        self.order.add(Readable { token, to_end });
                     }
                     return Some(Completion::Received { token, bytes: &mut self.buffer[..received] });
                 }
@@ -409,8 +356,9 @@ impl Io for Epoll {
 
     fn open(&mut self, token: Token, socket: &mut TcpStream) -> io::Result<()> {
         self.poll.registry().register(socket, mio_token(token), Interest::READABLE)?;
+        self.order.opened(token);
         if self.crowded {
-            self.readable.push_back(Readable { token, to_end: false });
+            self.order.add(Readable { token, to_end: false });
         }
         Ok(())
     }
@@ -438,7 +386,7 @@ impl Io for Epoll {
     }
 
     fn resume(&mut self, token: Token, _socket: &mut TcpStream) {
-        self.readable.push_back(Readable { token, to_end: true });
+        self.order.add(Readable { token, to_end: true });
     }
 
     fn shutdown(&mut self, _token: Token, socket: &mut TcpStream) {

@@ -1,0 +1,103 @@
+use super::*;
+use std::{cell::Cell, num::NonZeroU32};
+
+fn readable(number: u32) -> Readable {
+    Readable { token: token(number), to_end: false }
+}
+
+fn token(number: u32) -> Token {
+    Token { index: number, generation: NonZeroU32::new(number).unwrap() }
+}
+
+/// An order in which connections up to `settled` have been there for a while, and those up to `young` have just come.
+fn order(settled: u32, young: u32) -> (Order, Instant) {
+    let start = Instant::now();
+    let mut order = Order::new(start);
+    order.opened(token(settled));
+    order.begin(start + YOUNG_FOR);
+    order.begin(start + 2 * YOUNG_FOR);
+    order.opened(token(young));
+    (order, start + 2 * YOUNG_FOR)
+}
+
+/// Those read from in one turn, where each receive takes so long and all but the last bring all that there is.
+fn turn(order: &mut Order, start: Instant, each: Duration) -> Vec<u32> {
+    let now = Cell::new(start);
+    order.begin(start);
+    let mut read = Vec::new();
+    while let Some((readable, lane)) = order.next(|| now.get()) {
+        order.count(lane);
+        read.push(readable.token.index);
+        now.set(now.get() + each);
+    }
+    read
+}
+
+#[test]
+fn who_was_there_before_is_read_first_and_however_many_come_the_turn_stays_short() {
+    let (mut order, now) = order(100, 1_100);
+    (101..=1_100).for_each(|number| order.event(readable(number), false));
+    (1..=10).for_each(|number| order.event(readable(number), false));
+    let each = Duration::from_micros(40);
+    let first = turn(&mut order, now, each);
+    // Ten of the settled are 400 µs: of the young, those that are always read.
+    assert_eq!(first[..10], (1..=10).collect::<Vec<_>>());
+    assert_eq!(first[10..], [101, 102, 103, 104]);
+    // Alone they get the time of a short turn.
+    let next = turn(&mut order, now, each);
+    assert_eq!(next, (105..113).collect::<Vec<_>>());
+    // All of them in the end, each once, however often the kernel tells of them.
+    order.event(readable(1_100), false);
+    let mut read = 12;
+    while !order.is_empty() {
+        read += turn(&mut order, now, each).len();
+    }
+    assert_eq!(read, 1_000);
+}
+
+#[test]
+fn a_turn_of_many_ends_when_it_is_long_and_the_rest_come_in_their_order() {
+    let (mut order, now) = order(1_000, 1_000);
+    (1..=1_000).for_each(|number| order.event(readable(number), false));
+    let mut read = Vec::new();
+    while !order.is_empty() {
+        let more = turn(&mut order, now, Duration::from_micros(100));
+        assert!((1..=10 + LOOK_EVERY).contains(&more.len()), "{}", more.len());
+        read.extend(more);
+    }
+    assert_eq!(read, (1..=1_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn who_has_more_waits_for_everybody_and_is_not_brought_forward() {
+    let (mut order, now) = order(10, 20);
+    (1..=5).for_each(|number| order.put_back(readable(number)));
+    for number in [1, 2, 11, 6] {
+        order.event(readable(number), false);
+    }
+    assert_eq!(turn(&mut order, now, Duration::ZERO), [6, 11, 1, 2]);
+    assert_eq!(turn(&mut order, now, Duration::ZERO), [3, 4]);
+    // Reset while it waits: told by its name, and not to be read from once it is forgotten.
+    order.event(Readable { token: token(5), to_end: true }, true);
+    assert_eq!(order.broken(), Some(token(5)));
+    assert!(order.forget(token(5)) && !order.forget(token(5)));
+    assert!(turn(&mut order, now, Duration::ZERO).is_empty());
+}
+
+#[test]
+fn it_is_young_for_a_second_or_two_also_when_generations_begin_again() {
+    let start = Instant::now();
+    let mut order = Order::new(start);
+    let numbers = [1, u32::MAX - 1, u32::MAX, 1, 2].map(|number| NonZeroU32::new(number).unwrap());
+    for (second, generation) in (1..).zip(numbers) {
+        let token = Token { index: 7, generation };
+        order.settled_to = generation.get().wrapping_sub(3);
+        (order.mark, order.marked) = (order.settled_to, start);
+        order.opened(token);
+        assert!(order.is_young(token));
+        order.begin(start + YOUNG_FOR * second);
+        assert!(order.is_young(token));
+        order.begin(start + YOUNG_FOR * (second + 1));
+        assert!(!order.is_young(token), "{generation}");
+    }
+}
