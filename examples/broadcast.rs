@@ -32,7 +32,7 @@ impl App for Broadcast {
 
     fn received(&mut self, _link: &mut Link<'_, ()>, _kind: Kind, _payload: &mut [u8]) {}
 
-    fn command(&mut self, _line: &Arc<Shared>) -> Reach {
+    fn command(&mut self, _line: &mut Arc<Shared>) -> Reach {
         Reach::Everyone
     }
 

@@ -16,7 +16,7 @@ use mida::{
         relay::Online,
         session::{Session, Sessions},
     },
-    engine::limits::Limits,
+    engine::{app::Hold, limits::Limits},
 };
 use model::{Heard, Model, Signed};
 use secp256k1::ecdsa;
@@ -289,7 +289,7 @@ impl Server {
 
     /// A text of the client reaches its session.
     fn hears(&mut self, text: &[u8]) {
-        if self.sessions.holds(&self.clients[self.at].session) {
+        if self.sessions.holds(&self.clients[self.at].session) != Hold::Go {
             self.turn(0);
         }
         let Self { config, sessions, online, decoder, clients, at, signed, challenges, now_ms, .. } = self;
@@ -297,7 +297,7 @@ impl Server {
         if heard.is_closed() {
             return;
         }
-        assert!(!sessions.holds(session), "it waits in a turn that has its whole budget");
+        assert!(sessions.holds(session) == Hold::Go, "it waits in a turn that has its whole budget");
         model.now(*now_ms, config, online.total());
         match decoder.decode(text, &config.limits, session.batching()) {
             Ok(messages) => {

@@ -20,7 +20,7 @@ use self::{
     session::{Answers, Session, Sessions},
 };
 use crate::engine::{
-    app::{About, Accept, App, FIGURES, Later, Link, Reach},
+    app::{About, Accept, App, FIGURES, Hold, Later, Link, Reach},
     error::{Close, Refusal},
     outbox::{Form, Gather, Run},
     wire::{Kind, Opcode, upgrade::Request},
@@ -96,7 +96,7 @@ impl App for Mida {
     }
 
     #[inline]
-    fn holds(&self, conn: &Session) -> bool {
+    fn holds(&self, conn: &Session) -> Hold {
         self.sessions.holds(conn)
     }
 
@@ -132,7 +132,7 @@ impl App for Mida {
         *link.conn = session;
     }
 
-    fn command(&mut self, command: &Command) -> Reach {
+    fn command(&mut self, command: &mut Command) -> Reach {
         match command {
             Command::Reload(reload) => {
                 self.config = reload.config.clone();

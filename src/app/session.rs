@@ -20,6 +20,7 @@ use super::{
     relay::Online,
 };
 use crate::engine::{
+    app::Hold,
     chunks::{Chunks, is_oversized},
     error::Close,
 };
@@ -116,10 +117,10 @@ impl Sessions {
         self.crypto_left_us = config.limits.crypto_us_per_turn;
     }
 
-    /// Whether this session's next message may cost a verification that this turn has no budget for.
+    /// A session's next message waits if it may cost a verification that this turn has no budget for.
     #[inline]
-    pub fn holds(&self, session: &Session) -> bool {
-        session.is_challenged() && self.crypto_left_us == 0
+    pub fn holds(&self, session: &Session) -> Hold {
+        if session.is_challenged() && self.crypto_left_us == 0 { Hold::Turn } else { Hold::Go }
     }
 
     /// The connection is open: its rules. `dialled` is its Host header, in lowercase.

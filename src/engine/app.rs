@@ -3,6 +3,7 @@
 use super::{
     error::{Close, Refusal},
     gate::Gate,
+    inbox::Post,
     io::Token,
     limits::Limits,
     outbox::{Form, Gather, Outbox, Run, Shared},
@@ -32,10 +33,10 @@ pub trait App {
     /// The 101 is queued; what is queued here goes out with it.
     fn opened(&mut self, _link: &mut Link<'_, Self::Conn>) {}
 
-    /// Whether this connection's next message must wait for another turn's budget. Asked before each.
+    /// Whether this connection's next message must wait, and for what. Asked before each.
     #[inline]
-    fn holds(&self, _conn: &Self::Conn) -> bool {
-        false
+    fn holds(&self, _conn: &Self::Conn) -> Hold {
+        Hold::Go
     }
 
     /// A whole message. Text is valid UTF-8; the bytes may be changed in place.
@@ -51,8 +52,8 @@ pub trait App {
     fn timer(&mut self, _link: &mut Link<'_, Self::Conn>) {}
 
     /// A letter from another thread; [`Reach::Everyone`] has it brought to every open connection by
-    /// [`App::visit`], some each turn.
-    fn command(&mut self, _command: &Self::Command) -> Reach {
+    /// [`App::visit`], some each turn. What it takes out of a letter for nobody need not be copied.
+    fn command(&mut self, _command: &mut Self::Command) -> Reach {
         Reach::Nobody
     }
 
@@ -61,6 +62,26 @@ pub trait App {
 
     /// A letter has come that asks about some connections ([`Reach::These`]): this is one of them.
     fn describe(&mut self, _conn: &Self::Conn, _about: &About, _command: &Self::Command) {}
+
+    /// Takes part in a server of several reactors, as number `number`; `ways` lead to all of them, in their
+    /// order. Before the first connection.
+    fn meet(&mut self, _number: usize, _ways: Vec<Arc<dyn Post<Self::Command>>>) {}
+
+    /// Whether something waits for [`App::deliver`]. Asked often.
+    #[inline]
+    fn has_letters(&self) -> bool {
+        false
+    }
+
+    /// Brings what one connection, or a letter, has for others to them: some of it, so that what was queued can
+    /// be flushed in between.
+    fn deliver(&mut self, _others: &mut dyn Others<Self::Conn>) {}
+
+    /// A turn ends: what is for other threads goes there now. When another turn is wanted at the latest, in
+    /// milliseconds of reactor time; `u64::MAX`: not by itself.
+    fn end_turn(&mut self, _now_ms: u64) -> u64 {
+        u64::MAX
+    }
 
     /// Figures of the application's own, each always at the same place, for who watches the server.
     fn figures(&self) -> [u64; FIGURES] {
@@ -120,6 +141,29 @@ pub struct About {
     pub since_ms: u64,
     pub queue_bytes: u32,
     pub state: State,
+}
+
+/// The connections of a reactor, while none of them is being talked about.
+pub trait Others<C> {
+    /// Calls `f` about the connection in this slot, if it is open; whether it was, and `f` came to its end. A panic
+    /// in it closes that connection alone.
+    fn visit(&mut self, index: u32, f: &mut dyn FnMut(&mut Link<'_, C>)) -> bool;
+
+    /// What [`App::deadline_ms`] or [`App::holds`] say of this connection has changed.
+    fn changed(&mut self, index: u32);
+}
+
+/// What a connection's next message waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// Nothing.
+    Go,
+    /// A later turn's budget. Whoever waits longer than `login_wait_ms` is closed.
+    Turn,
+    /// A letter that ends the waiting of everybody who waits for it.
+    Letter,
+    /// [`Others::changed`] for this connection alone.
+    Change,
 }
 
 /// Not in this turn.

@@ -4,6 +4,21 @@ use self::sync::{AtomicBool, Mutex, Ordering};
 use super::io::Wake;
 use std::sync::PoisonError;
 
+/// A way to another thread.
+pub trait Post<T>: Send + Sync {
+    /// Leaves a letter.
+    ///
+    /// # Errors
+    /// There is no room now; the letter comes back.
+    fn post(&self, letter: T) -> Result<(), T>;
+}
+
+impl<T: Send, W: Wake> Post<T> for Inbox<T, W> {
+    fn post(&self, letter: T) -> Result<(), T> {
+        Inbox::post(self, letter)
+    }
+}
+
 /// The letterbox of one reactor.
 pub struct Inbox<T, W> {
     letters: Mutex<Vec<T>>,

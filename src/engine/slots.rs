@@ -75,6 +75,8 @@ pub const FRESH: u8 = 8;
 pub const HELD: u8 = 16;
 /// The peer has sent its end.
 pub const ENDED: u8 = 32;
+/// While it is open, the same bit: it is [`HELD`] until the application says that it goes on.
+pub const AWAITS: u8 = 32;
 /// The application knows that it is closing.
 pub const LEFT: u8 = 64;
 /// It has a seat in the balance; one without is only there to be refused.

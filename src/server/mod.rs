@@ -111,7 +111,7 @@ impl std::error::Error for StartError {}
 pub struct Running<C: Send + 'static> {
     addresses: Vec<SocketAddr>,
     listening: Listening,
-    inboxes: Vec<Arc<Inbox<Letter<C>, EpollWaker>>>,
+    inboxes: Inboxes<C>,
     balance: Arc<Balance>,
     boards: Arc<[Board]>,
     draining: AtomicBool,
@@ -121,6 +121,9 @@ pub struct Running<C: Send + 'static> {
     /// Closed last, in the table of the thread that they were opened in.
     _desks: Arc<[Desk]>,
 }
+
+/// Of all reactors, in their order.
+type Inboxes<C> = Vec<Arc<Inbox<Letter<C>, EpollWaker>>>;
 
 /// What became of a reactor that was asked for its figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,7 +175,7 @@ where
     let keeper = memory::keeper().map_err(StartError::Backend)?;
     let (tell, told) = channel();
     let (give, given) = channel();
-    let mut go = Vec::new();
+    let (mut go, mut introduce) = (Vec::new(), Vec::new());
     let mut threads = Vec::new();
     for (number, waker) in wakers.into_iter().enumerate() {
         let core = plan.cores[number / each];
@@ -187,6 +190,8 @@ where
         let (tell, give) = (tell.clone(), give.clone());
         let (settings, set): (Sender<Settings>, Receiver<Settings>) = channel();
         go.push(settings);
+        let (inboxes, introduced): (Sender<Inboxes<A::Command>>, Receiver<_>) = channel();
+        introduce.push(inboxes);
         let name = if each == 1 { format!("mida-{core}") } else { format!("mida-{core}.{}", number % each) };
         let thread = file_table::spawn(name, move |table| {
             let made = prepare(core, accepts, waker, desks, number);
@@ -201,6 +206,9 @@ where
             reactor.join(balance, number);
             let _ = give.send((number, reactor.inbox()));
             drop(give);
+            // Nothing is accepted before all can be written to.
+            let Ok(inboxes) = introduced.recv() else { return };
+            reactor.meet(&inboxes);
             run(reactor, number, &boards[number], clock, &keeper);
         });
         threads.push(thread.map_err(|error| StartError::Core { core, error })?);
@@ -217,7 +225,10 @@ where
     }
     let mut inboxes: Vec<_> = given.iter().take(reactors).collect();
     inboxes.sort_by_key(|(number, _)| *number);
-    let inboxes = inboxes.into_iter().map(|(_, inbox)| inbox).collect();
+    let inboxes: Inboxes<_> = inboxes.into_iter().map(|(_, inbox)| inbox).collect();
+    for each in introduce {
+        let _ = each.send(inboxes.clone());
+    }
     let draining = AtomicBool::new(false);
     let listening = plan.listening.clone();
     Ok(Running { addresses, listening, inboxes, balance, boards, draining, room, threads, _desks: desks })

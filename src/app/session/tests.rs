@@ -421,12 +421,16 @@ fn a_turns_crypto_budget_is_spent_in_order() {
     let mut client =
         Client::of(Config { limits: limits(&[("crypto_us_per_turn", 30)]), ..Config::default() });
     let challenge = client.auth();
-    assert!(client.sessions.holds(&client.session), "the derivation for its answer has used it up");
+    assert_eq!(
+        client.sessions.holds(&client.session),
+        Hold::Turn,
+        "the derivation for its answer has used it up"
+    );
     assert!(client.sessions.epoch(&client.session, 100).is_some(), "the epoch is there already");
     client.sessions.turn(1_001, &client.config);
-    assert!(!client.sessions.holds(&client.session));
+    assert_eq!(client.sessions.holds(&client.session), Hold::Go);
     client.solve(&challenge, HOST);
-    assert!(!client.sessions.holds(&client.session), "who is proven never waits");
+    assert_eq!(client.sessions.holds(&client.session), Hold::Go, "who is proven never waits");
     assert_eq!(client.hears()[0]["data"]["passed"], true);
 }
 
@@ -439,7 +443,7 @@ fn without_a_budget_the_answer_to_a_key_is_sealed_a_turn_later() {
     assert!(client.sessions.epoch(&client.session, 100).is_none());
     client.sessions.turn(1_001, &client.config);
     assert!(client.sessions.epoch(&client.session, 100).is_some());
-    assert!(client.sessions.holds(&client.session));
+    assert_eq!(client.sessions.holds(&client.session), Hold::Turn);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::engine::{
     limits::Limits,
     outbox::{Gather, Outbox},
     proxies::Proxies,
-    slots::{CLOGGED, ENDED, LEFT, NO_TAIL, SEATED, Slot, Slots, State},
+    slots::{AWAITS, CLOGGED, ENDED, HELD, LEFT, NO_TAIL, SEATED, Slot, Slots, State},
     timer::Wheel,
     wire::{Opcode, Partial},
 };
@@ -99,6 +99,10 @@ pub struct Core<S, C> {
     pub later: VecDeque<Token>,
     /// Connections whose input waits for a budget, in order.
     pub held: VecDeque<Held>,
+    /// Connections whose input waits for a letter, in order; void where they do not await it any more.
+    pub parked: VecDeque<Token>,
+    /// Slots that the application has something to say about again.
+    pub changed: Vec<u32>,
     /// Slots to be freed as soon as the backend is free; true: with a reset.
     pub condemned: Vec<(u32, bool)>,
     pub stats: Stats,
@@ -128,6 +132,8 @@ impl<S, C: Default> Core<S, C> {
             group: Vec::new(),
             later: VecDeque::new(),
             held: VecDeque::new(),
+            parked: VecDeque::new(),
+            changed: Vec::new(),
             condemned: Vec::new(),
             stats: Stats::default(),
             now_ms: 0,
@@ -144,6 +150,11 @@ impl<S, C: Default> Core<S, C> {
         }
         if self.held.is_empty() {
             self.held.shrink_to(KEEP);
+        }
+        // Of those who left while all waited.
+        if self.parked.len() > 2 * self.slots.len() + KEEP {
+            let slots = &mut self.slots;
+            self.parked.retain(|token| slots.get(*token).is_some_and(|slot| slot.flags & AWAITS != 0));
         }
     }
 
@@ -164,36 +175,6 @@ impl<S, C: Default> Core<S, C> {
         !self.later.is_empty() || !self.held.is_empty()
     }
 
-    /// Calls the application about an open connection; a panic or a wish to close is carried out.
-    pub fn call<A: App<Conn = C>>(
-        &mut self,
-        app: &mut A,
-        index: u32,
-        f: impl FnOnce(&mut A, &mut Link<'_, C>),
-    ) {
-        let Some(slot) = self.slots.at(index).filter(|slot| slot.state == State::Open) else { return };
-        let mut link = link(
-            slot,
-            index,
-            self.now_ms,
-            &mut self.outbox,
-            &mut self.dirty,
-            &self.locals,
-            &self.gate,
-            &self.settings.limits,
-        );
-        let done = guarded(&mut self.stats, || {
-            f(app, &mut link);
-            (link.closing, app.deadline_ms(link.conn))
-        });
-        let (closing, deadline_ms) = done.unwrap_or((Some(Close::Internal), u64::MAX));
-        if let Some(close) = closing {
-            self.fail(index, close);
-        } else if deadline_ms < slot.timer.deadline_ms() {
-            self.wheel.arm(&mut self.slots, index, deadline_ms);
-        }
-    }
-
     /// When an open connection's timer is to come.
     #[inline]
     pub fn app_deadline_ms<A: App<Conn = C>>(&mut self, app: &A, index: u32) -> u64 {
@@ -204,11 +185,6 @@ impl<S, C: Default> Core<S, C> {
             self.fail(index, Close::Internal);
             u64::MAX
         })
-    }
-
-    /// A letter for everyone.
-    pub fn visited<A: App<Conn = C>>(&mut self, app: &mut A, index: u32, command: &A::Command) {
-        self.call(app, index, |app, link| app.visit(link, command));
     }
 
     /// Closes an open connection for this reason.
@@ -245,9 +221,9 @@ impl<S, C: Default> Core<S, C> {
     pub fn start_closing(&mut self, index: u32) {
         let Some(slot) = self.slots.at(index) else { return };
         self.stats.pass(&mut slot.state, State::Closing);
-        if slot.flags & CLOGGED != 0 {
+        if slot.flags & HELD != 0 && slot.flags & (CLOGGED | AWAITS) != 0 {
             // Its end has to be seen.
-            slot.flags &= !CLOGGED;
+            slot.flags &= !(CLOGGED | AWAITS);
             let token = Token { index, generation: slot.generation };
             self.held.push_back(Held::new(token, self.now_ms));
         }

@@ -4,6 +4,7 @@
 mod audit;
 mod core;
 mod drain;
+mod letters;
 mod look;
 mod proxied;
 mod receive;
@@ -22,7 +23,7 @@ use self::{
     drain::Leaving,
 };
 use super::{
-    app::{About, App, Reach},
+    app::App,
     balance::{Balance, Full},
     error::Refusal,
     gate::Gate,
@@ -90,6 +91,8 @@ pub struct Reactor<I: Io, A: App> {
     accept_again_ms: u64,
     /// Until then no timer fires, since the reactor stood still.
     late_until_ms: u64,
+    /// When the application wants another turn.
+    app_wakes_ms: u64,
     leaving: Option<Leaving>,
 }
 
@@ -115,6 +118,7 @@ impl<I: Io, A: App> Reactor<I, A> {
             reports: Vec::new(),
             accept_again_ms: u64::MAX,
             late_until_ms: 0,
+            app_wakes_ms: u64::MAX,
             leaving: None,
             io,
             app,
@@ -148,7 +152,8 @@ impl<I: Io, A: App> Reactor<I, A> {
             return 0;
         }
         let timer_ms = self.core.wheel.next_ms().map(|at_ms| at_ms.max(self.late_until_ms));
-        timer_ms.unwrap_or(u64::MAX).min(self.accept_again_ms).min(self.drains_on_ms())
+        let own_ms = self.accept_again_ms.min(self.drains_on_ms()).min(self.app_wakes_ms);
+        timer_ms.unwrap_or(u64::MAX).min(own_ms)
     }
 
     /// Does all there is to do at `now_ms` (milliseconds since the reactor started).
@@ -156,6 +161,7 @@ impl<I: Io, A: App> Reactor<I, A> {
         let due_ms = self.core.wheel.next_ms().unwrap_or(u64::MAX);
         self.core.begin(now_ms);
         guarded(&mut self.core.stats, || self.app.turn(now_ms));
+        self.core.take_up_parked(&self.app);
         self.take_up_held();
         self.core.take_up_later(&mut self.io, &mut self.app);
         loop {
@@ -198,6 +204,9 @@ impl<I: Io, A: App> Reactor<I, A> {
         self.visit();
         self.drain_on();
         self.settle(true);
+        // What has come in this turn may have been waited for.
+        self.core.take_up_parked(&self.app);
+        self.app_wakes_ms = guarded(&mut self.core.stats, || self.app.end_turn(now_ms)).unwrap_or(now_ms);
         if self.accept_again_ms <= now_ms {
             self.try_accepting();
         }
@@ -338,6 +347,9 @@ impl<I: Io, A: App> Reactor<I, A> {
     /// Flushes when enough waits (or `all`), and buries the dead.
     #[inline]
     fn settle(&mut self, all: bool) {
+        if self.app.has_letters() {
+            self.deliver();
+        }
         let core = &mut self.core;
         if all || core.dirty.len() >= DIRTY || core.outbox.arena_bytes() >= ARENA_BYTES {
             core.flush(&mut self.io, &mut self.app);
@@ -350,81 +362,6 @@ impl<I: Io, A: App> Reactor<I, A> {
             if self.accept_again_ms != u64::MAX {
                 self.try_accepting();
             }
-        }
-    }
-
-    fn read_letters(&mut self) {
-        let mut letters = std::mem::take(&mut self.letters);
-        self.inbox.take(&mut letters);
-        for letter in letters.drain(..) {
-            match letter {
-                Letter::Command(command) => {
-                    match guarded(&mut self.core.stats, || self.app.command(&command)) {
-                        Some(Reach::Everyone) => self.waiting.push(Errand::Command(command)),
-                        Some(Reach::These(slots)) => self.describe(&slots, &command),
-                        Some(Reach::Nobody) | None => {}
-                    }
-                }
-                Letter::Settings(settings) => {
-                    self.core.balance.set_room(self.core.number, room(&settings));
-                    self.core.settings = settings;
-                    self.waiting.push(Errand::Heartbeat);
-                }
-                Letter::Report(to) => self.reports.push(to),
-                Letter::Drain(drain) => self.begin_drain(drain),
-            }
-        }
-        letters.shrink_to(LETTERS_KEPT);
-        self.letters = letters;
-    }
-
-    /// Tells the application about these connections.
-    fn describe(&mut self, slots: &[u32], command: &A::Command) {
-        let core = &mut self.core;
-        for index in slots {
-            let Some(slot) = core.slots.at(*index) else { continue };
-            let about = About {
-                peer: core.clients.get(*index).or_else(|| self.io.peer(&slot.socket)),
-                since_ms: core.ages.since_ms(slot.generation),
-                queue_bytes: core.outbox.get(slot.queue).map_or(0, |queue| queue.bytes()),
-                state: slot.state,
-            };
-            guarded(&mut core.stats, || self.app.describe(&slot.conn, &about, command));
-        }
-    }
-
-    /// Brings the letters for everyone to some more connections. Those that wait when a round begins go
-    /// round together, so that they leave in one write; each connection gets all of them in order.
-    fn visit(&mut self) {
-        if self.round.0.is_empty() {
-            if self.waiting.is_empty() {
-                return;
-            }
-            self.round = (std::mem::take(&mut self.waiting), 0);
-        }
-        let (mut errands, next) = std::mem::take(&mut self.round);
-        let end = self.core.slots.end();
-        let until = end.min(next.saturating_add(VISITS));
-        for index in next..until {
-            for errand in &errands {
-                match errand {
-                    Errand::Command(command) => self.core.visited(&mut self.app, index, command),
-                    Errand::Drain => {}
-                    Errand::Heartbeat => self.core.arm_look(index),
-                }
-            }
-            self.settle(false);
-        }
-        if until < end {
-            self.round = (errands, until);
-            return;
-        }
-        if errands.iter().any(|errand| matches!(errand, Errand::Drain)) {
-            self.begin_tour();
-        }
-        if self.waiting.is_empty() {
-            errands.clear();
-            self.waiting = errands;
         }
     }
 }

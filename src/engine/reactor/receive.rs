@@ -5,7 +5,7 @@ use super::{
     core::{Core, Tail, guarded, link},
 };
 use crate::engine::{
-    app::{Accept, App, ready},
+    app::{Accept, App, Hold, ready},
     error::{Close, Refusal},
     io::Token,
     limits::Limits,
@@ -18,8 +18,8 @@ use crate::engine::{
 enum Ends {
     /// The input is used up.
     Input,
-    /// The rest waits for a later turn.
-    Held,
+    /// The rest waits.
+    Held(Hold),
     /// The rest waits until its answers have gone.
     Clogged,
     Close(Close),
@@ -74,8 +74,8 @@ impl<S, C: Default> Core<S, C> {
                     break Ends::Clogged;
                 }
                 match guarded(&mut self.stats, || app.holds(&slot.conn)) {
-                    Some(false) => {}
-                    Some(true) => break Ends::Held,
+                    Some(Hold::Go) => {}
+                    Some(hold) => break Ends::Held(hold),
                     None => break Ends::Close(Close::Internal),
                 }
             }
@@ -123,7 +123,7 @@ impl<S, C: Default> Core<S, C> {
             }
         };
         let rest =
-            if matches!(ends, Ends::Held | Ends::Clogged) { reader.rest().to_vec() } else { Vec::new() };
+            if matches!(ends, Ends::Held(_) | Ends::Clogged) { reader.rest().to_vec() } else { Vec::new() };
         // A fragment is a frame too.
         if frames || partial.as_ref().is_some_and(|partial| partial.frames() > fragments) {
             slot.flags |= ALIVE;
@@ -146,11 +146,12 @@ impl<S, C: Default> Core<S, C> {
         }
         match ends {
             Ends::Input => self.rearm(app, index),
-            Ends::Held => {
+            Ends::Held(hold) => {
                 if let Some(slot) = self.slots.at(index) {
-                    slot.flags |= HELD | ALIVE;
-                    self.hold(token);
+                    slot.flags |= ALIVE;
+                    self.hold(token, hold);
                 }
+                self.rearm(app, index);
             }
             Ends::Clogged => {
                 if let Some(slot) = self.slots.at(index) {

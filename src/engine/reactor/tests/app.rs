@@ -1,12 +1,13 @@
 //! An application that does what its clients tell it.
 
 use crate::engine::{
-    app::{Accept, App, Later, Link, Reach},
+    app::{Accept, App, Hold, Later, Link, Others, Reach},
     error::{Close, Refusal},
+    inbox::Post,
     outbox::{Form, Gather, Run, Shared},
     wire::{Kind, Opcode, frame, upgrade::Request},
 };
-use std::panic::resume_unwind;
+use std::{collections::VecDeque, panic::resume_unwind, sync::Arc};
 
 /// The calls of the reactor that are about one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub struct Conn {
     /// Its deadline stays when it has come.
     sticks: bool,
     pub deadline_ms: Option<u64>,
+    /// Its input waits for a word about it, or for `answer` from another thread.
+    waits: bool,
 }
 
 impl Conn {
@@ -72,6 +75,17 @@ pub struct TestApp {
     pub closing: usize,
     /// Calls of [`App::flush`].
     pub flushes: usize,
+    /// What connections tell others: to which slot, and what.
+    told: VecDeque<(u32, String)>,
+    /// How many of these one call delivers.
+    pub tells_per_call: usize,
+    /// Messages for which there is an answer still to come, and how many there may be.
+    pub unanswered: usize,
+    pub unanswered_max: usize,
+    /// For the next reactor, in order, and the ways.
+    pub abroad: VecDeque<Command>,
+    number: usize,
+    ways: Vec<Arc<dyn Post<Command>>>,
 }
 
 impl Default for TestApp {
@@ -87,6 +101,13 @@ impl Default for TestApp {
             closed: 0,
             closing: 0,
             flushes: 0,
+            told: VecDeque::new(),
+            tells_per_call: usize::MAX,
+            unanswered: 0,
+            unanswered_max: usize::MAX,
+            abroad: VecDeque::new(),
+            number: 0,
+            ways: Vec::new(),
         }
     }
 }
@@ -100,6 +121,12 @@ pub enum Command {
     Close(Close),
     /// Only the application hears it.
     Aside,
+    /// The connection in this slot is told.
+    Tell(u32, String),
+    /// So many of what was asked are answered.
+    Answer(usize),
+    /// This connection need not wait any more.
+    Wake(u32),
     Panic,
 }
 
@@ -126,6 +153,7 @@ impl App for TestApp {
             opened: request.path.strip_prefix("/opened/").map(str::to_owned),
             sticks: false,
             deadline_ms: request.path.strip_prefix("/at/").map(|ms| ms.parse().unwrap()),
+            waits: false,
         };
         conn.trip(Call::Upgrade);
         if request.path == "/forbidden" {
@@ -144,13 +172,64 @@ impl App for TestApp {
         }
     }
 
-    fn holds(&self, conn: &Conn) -> bool {
+    fn holds(&self, conn: &Conn) -> Hold {
         conn.trip(Call::Holds);
-        self.messages_left == 0
+        match () {
+            () if conn.waits => Hold::Change,
+            () if self.unanswered >= self.unanswered_max => Hold::Letter,
+            () if self.messages_left == 0 => Hold::Turn,
+            () => Hold::Go,
+        }
+    }
+
+    fn meet(&mut self, number: usize, ways: Vec<Arc<dyn Post<Command>>>) {
+        (self.number, self.ways) = (number, ways);
+    }
+
+    fn has_letters(&self) -> bool {
+        !self.told.is_empty()
+    }
+
+    fn deliver(&mut self, others: &mut dyn Others<Conn>) {
+        for _ in 0..self.tells_per_call {
+            let Some((index, text)) = self.told.pop_front() else { return };
+            match &*text {
+                "panic" => resume_unwind(Box::new(())),
+                "wake" => {
+                    others.visit(index, &mut |link| link.conn.waits = false);
+                    others.changed(index);
+                }
+                "late" => {
+                    others.visit(index, &mut |link| link.conn.deadline_ms = Some(link.now_ms + 5));
+                    others.changed(index);
+                }
+                _ => {
+                    others.visit(index, &mut |link| {
+                        link.conn.trip(Call::Visit);
+                        match &*text {
+                            "close" => link.close(Close::Strikes),
+                            text => link.frame(Opcode::Text, text.as_bytes()),
+                        }
+                    });
+                }
+            }
+        }
+    }
+
+    fn end_turn(&mut self, now_ms: u64) -> u64 {
+        while let Some(command) = self.abroad.pop_front() {
+            let next = (self.number + 1) % self.ways.len();
+            if let Err(command) = self.ways[next].post(command) {
+                self.abroad.push_front(command);
+                return now_ms + 1;
+            }
+        }
+        if self.told.is_empty() { u64::MAX } else { now_ms }
     }
 
     /// `one TEXT` and `two TEXT` are answered by messages with these marks, `both TEXT` by a shared one with
-    /// mark 1; `give N` and `share N` by a frame with N bytes; `at MS` sets the timer, and `stick MS` for good; `local` tells the address that was dialled; `close` closes. The
+    /// mark 1; `tell SLOT TEXT` tells another, `ask` counts one that waits for its answer, `abroad SLOT TEXT` tells one of the
+    /// next reactor, `wait` holds what follows; `give N` and `share N` by a frame with N bytes; `at MS` sets the timer, and `stick MS` for good; `local` tells the address that was dialled; `close` closes. The
     /// rest is echoed.
     fn received(&mut self, link: &mut Link<'_, Conn>, kind: Kind, payload: &mut [u8]) {
         self.messages_left -= 1;
@@ -188,6 +267,16 @@ impl App for TestApp {
                 link.frame(Opcode::Text, local.as_bytes());
             }
             "close" => link.close(Close::Strikes),
+            "tell" | "abroad" => {
+                let (slot, text) = rest.split_once(' ').unwrap();
+                let (slot, text) = (slot.parse().unwrap(), text.to_owned());
+                match word {
+                    "tell" => self.told.push_back((slot, text)),
+                    _ => self.abroad.push_back(Command::Tell(slot, text)),
+                }
+            }
+            "ask" => self.unanswered += 1,
+            "wait" => link.conn.waits = true,
             _ => link.frame(Opcode::Text, payload),
         }
     }
@@ -203,10 +292,22 @@ impl App for TestApp {
         link.frame(Opcode::Text, b"timer");
     }
 
-    fn command(&mut self, command: &Command) -> Reach {
+    fn command(&mut self, command: &mut Command) -> Reach {
         self.commands += 1;
         match command {
             Command::Aside => Reach::Nobody,
+            Command::Tell(index, text) => {
+                self.told.push_back((*index, std::mem::take(text)));
+                Reach::Nobody
+            }
+            Command::Answer(count) => {
+                self.unanswered -= *count;
+                Reach::Nobody
+            }
+            Command::Wake(index) => {
+                self.told.push_back((*index, "wake".to_owned()));
+                Reach::Nobody
+            }
             Command::Panic => resume_unwind(Box::new(())),
             _ => Reach::Everyone,
         }
@@ -218,7 +319,7 @@ impl App for TestApp {
             Command::Say(text) => link.frame(Opcode::Text, text.as_bytes()),
             Command::At(ms) => link.conn.deadline_ms = Some(link.now_ms + ms),
             Command::Close(close) => link.close(*close),
-            Command::Aside | Command::Panic => unreachable!("it reaches nobody"),
+            _ => unreachable!("it reaches nobody"),
         }
     }
 

@@ -272,7 +272,7 @@ fn a_token_of_a_connection_that_is_gone_moves_nothing() {
     core.ended(stale, Err(io::ErrorKind::ConnectionReset.into()));
     core.sent(io, stale, Box::default(), Ok(5));
     core.sent(io, stale, Box::default(), Err(io::ErrorKind::BrokenPipe.into()));
-    core.hold(stale);
+    core.hold(stale, crate::engine::app::Hold::Turn);
     world.turn();
     assert_eq!(world.frames(new), []);
     world.expect_served(new);

@@ -12,13 +12,14 @@ mod refuse;
 mod time;
 mod upgrade;
 mod waits;
+mod word;
 
 use super::*;
 use crate::engine::{
     error::Close,
     io::memory::{Memory, Number},
     limits::Limits,
-    slots::{CLOGGED, HELD, NO_TAIL, Slots, State},
+    slots::{AWAITS, CLOGGED, HELD, NO_TAIL, Slots, State},
 };
 use app::{Call, Command, TestApp};
 use std::collections::BTreeMap;
@@ -298,7 +299,9 @@ impl World {
             let timer_ms = slot.timer.deadline_ms();
             assert!(timer_ms > fired_ms, "a timer did not fire");
             let token = crate::engine::io::Token { index, generation: slot.generation };
-            held += usize::from(slot.flags & (HELD | CLOGGED) == HELD);
+            let is_listed = slot.flags & (HELD | CLOGGED) == HELD
+                && (slot.state != State::Open || slot.flags & AWAITS == 0);
+            held += usize::from(is_listed);
             if slot.flags & CLOGGED != 0 {
                 let bytes = core.outbox.get(slot.queue).map_or(0, |queue| queue.bytes());
                 assert!(slot.flags & HELD != 0 && slot.state == State::Open);
