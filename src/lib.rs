@@ -36,8 +36,8 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`app::crypto`], [`app::protocol`] | keys, proofs and sealing; events to and from JSON, batches |
-//! | [`app::config`], [`app::figures`] | what the operator says; what is counted |
 //! | [`app::mail`] | messages between keys, and what the store is asked and says |
+//! | [`app::config`], [`app::figures`] | what the operator says; what is counted |
 //! | [`app::relay`], [`app::members`] | what spans cores; the connections of a key, on one core |
 //! | [`app::session`] | what a client may ask and is answered: a state machine without sockets or clock; its `kept` is what every connection has in its slot |
 //! | [`app::Mida`] | joins them; beside it `app::hosts`, the names of the server's own addresses, and `app::seal_out`, the last step before the kernel |

@@ -18,7 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["engine::io"],
     &["engine::app", "engine::slots", "engine::gate", "engine::balance", "engine::inbox"],
     &["engine", "engine::reactor"],
-    &["app::crypto", "app::protocol"],
+    &["app::crypto", "app::protocol", "app::mail"],
     &["app::config", "app::figures"],
     &["app::relay", "app::members"],
     &["app::session"],

@@ -4,6 +4,10 @@
 //! has to read a larger one (PROTOCOL.md section 2), and none of the bounds means anything beyond it.
 
 use super::event::{ErrorCode, Reason, Retry};
+use crate::app::{
+    crypto::key::Identity,
+    mail::{MessageId, Outcome, Receipt, Recipient},
+};
 
 /// The largest integer on the wire.
 pub const INTEGER_MAX: u64 = (1 << 53) - 1;
@@ -56,6 +60,18 @@ pub struct Metadata<'a> {
     /// The operator's fields: members of an object in JSON, with commas between them, no braces; empty if
     /// there are none. Written as they are, so they were checked when they were configured.
     pub public: &'a str,
+}
+
+/// Event 0x82.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    pub id: MessageId,
+    /// None: the operator.
+    pub from: Option<&'a Identity>,
+    pub topic: Option<&'a str>,
+    pub ts_ms: u64,
+    /// One value of JSON, written as it is.
+    pub body: &'a [u8],
 }
 
 /// Event 0.
@@ -157,6 +173,56 @@ pub fn error(out: &mut Vec<u8>, code: ErrorCode, re: Option<u8>, id: Option<&str
         integer(out, retry_after_ms);
     }
     put(out, "}}");
+}
+
+/// Event 0x82.
+pub fn message(out: &mut Vec<u8>, message: &Message<'_>) {
+    put(out, r#"{"t":130,"data":{"id":""#);
+    out.extend_from_slice(&message.id.to_hex());
+    if let Some(from) = message.from {
+        put(out, r#"","from":""#);
+        out.extend_from_slice(&from.to_hex());
+    }
+    if let Some(topic) = message.topic {
+        put(out, r#"","topic":"#);
+        string(out, topic);
+        put(out, r#","ts":"#);
+    } else {
+        put(out, r#"","ts":"#);
+    }
+    integer(out, message.ts_ms);
+    put(out, r#","body":"#);
+    out.extend_from_slice(message.body);
+    put(out, "}}");
+}
+
+/// Event 0x83: what became of a message for one recipient.
+pub fn receipt(out: &mut Vec<u8>, receipt: &Receipt) {
+    put(out, r#"{"t":131,"data":{"re":"#);
+    string(out, &receipt.re);
+    put(out, r#","to":"#);
+    match &receipt.to {
+        Recipient::Key(identity) => {
+            put(out, r#"""#);
+            out.extend_from_slice(&identity.to_hex());
+            put(out, r#"""#);
+        }
+        Recipient::Topic(topic) => string(out, topic),
+    }
+    if let Some(id) = receipt.id {
+        put(out, r#","id":""#);
+        out.extend_from_slice(&id.to_hex());
+        put(out, r#"""#);
+    }
+    match receipt.outcome {
+        Outcome::Stored => put(out, r#","state":"stored"}}"#),
+        Outcome::Delivered => put(out, r#","state":"delivered"}}"#),
+        Outcome::Refused(refused) => {
+            put(out, r#","state":"refused","code":""#);
+            put(out, refused.name());
+            put(out, r#""}}"#);
+        }
+    }
 }
 
 /// A string, quoted and escaped (RFC 8259 section 7): only what must be escaped is.

@@ -1,5 +1,6 @@
 //! What can be said: the events of a client, and the answers that have a name (PROTOCOL.md section 3).
 
+use simd_json::Node;
 use std::fmt;
 
 use crate::engine::error::Fault;
@@ -11,6 +12,13 @@ pub const CHALLENGE: u8 = 3;
 pub const SOLUTION: u8 = 4;
 pub const RESULT: u8 = 5;
 pub const ERROR: u8 = 0x80;
+pub const SEND: u8 = 0x81;
+pub const MESSAGE: u8 = 0x82;
+pub const RECEIPT: u8 = 0x83;
+pub const ACK: u8 = 0x84;
+pub const JOIN: u8 = 0x85;
+pub const LEAVE: u8 = 0x86;
+pub const PUBLISH: u8 = 0x87;
 
 /// Unicode scalar values in `displayName`.
 pub const DISPLAY_NAME_CHARS: usize = 64;
@@ -18,6 +26,12 @@ pub const DISPLAY_NAME_CHARS: usize = 64;
 pub const BIO_CHARS: usize = 1_024;
 /// Bytes of a client's `id`, unescaped; at least one.
 pub const ID_BYTES: usize = 64;
+/// Recipients of one event 0x81.
+pub const TO_MAX: usize = 64;
+/// Ids in one event 0x84.
+pub const IDS_MAX: usize = 1_000;
+/// Bytes of a topic, unescaped; at least one.
+pub const TOPIC_BYTES: usize = 128;
 
 /// What a client says, its strings unescaped and borrowed from the decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +42,16 @@ pub enum Event<'a> {
     Auth(Auth<'a>),
     /// Event 4.
     Solution(Solution<'a>),
+    /// Event 0x81; the message has an `id`.
+    Send(Send<'a>),
+    /// Event 0x84: the messages that may be forgotten.
+    Ack(Ids<'a>),
+    /// Event 0x85: the topic, 1 to [`TOPIC_BYTES`].
+    Join(&'a str),
+    /// Event 0x86: the topic, 1 to [`TOPIC_BYTES`].
+    Leave(&'a str),
+    /// Event 0x87.
+    Publish(Publish<'a>),
 }
 
 /// Event 2. Whether `pub_key` is a key is not known yet.
@@ -59,6 +83,64 @@ pub struct Solution<'a> {
     pub scheme: Option<&'a str>,
     pub solution: &'a str,
 }
+
+/// Event 0x81.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Send<'a> {
+    /// 1 to [`TO_MAX`]. Whether they are keys, and whether one is there twice, is not known yet.
+    pub to: Keys<'a>,
+    /// One value of JSON, as the client wrote it, without the white space around it.
+    pub body: &'a [u8],
+    pub live: bool,
+}
+
+/// Event 0x87.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Publish<'a> {
+    /// 1 to [`TOPIC_BYTES`].
+    pub topic: &'a str,
+    /// One value of JSON, as the client wrote it, without the white space around it.
+    pub body: &'a [u8],
+}
+
+/// `to` of event 0x81: one string, or those of an array.
+pub type Keys<'a> = Strings<'a>;
+/// `ids` of event 0x84: at most [`IDS_MAX`]; whether they are ids is not known yet.
+pub type Ids<'a> = Strings<'a>;
+
+/// Strings of a message, in their order, each unescaped.
+#[derive(Clone, Copy, Debug)]
+pub struct Strings<'a>(&'a [Node<'a>]);
+
+impl<'a> Strings<'a> {
+    /// The strings of these nodes; none if one is anything else.
+    pub(super) fn of(nodes: &'a [Node<'a>]) -> Option<Self> {
+        nodes.iter().all(|node| matches!(node, Node::String(_))).then_some(Self(nodes))
+    }
+
+    pub fn len(self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn iter(self) -> impl ExactSizeIterator<Item = &'a str> + Clone {
+        self.0.iter().map(|node| match node {
+            Node::String(text) => *text,
+            _ => "",
+        })
+    }
+}
+
+impl PartialEq for Strings<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Strings<'_> {}
 
 /// What a client may do about an error; `retry` of event 0x80.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
