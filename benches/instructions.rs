@@ -111,7 +111,7 @@ fn reading(texts: Vec<String>, batching: bool) -> Call {
     let mut decoder = Decoder::new(&limits);
     warm(move || {
         let messages = decoder.decode(texts.turn().as_bytes(), &limits, batching);
-        for message in messages.expect("it is well-formed") {
+        for message in &messages.expect("it is well-formed") {
             black_box(&message);
         }
     })

@@ -8,7 +8,7 @@ use mida::{
         crypto::rng::Rng,
         protocol::{
             decode::{Decoder, Message},
-            event::Event,
+            event::{Event, Send},
         },
     },
     engine::limits::Limits,
@@ -27,10 +27,12 @@ pub fn all(criterion: &mut Criterion) {
 
     let questions = (0..MANY).map(|n| question(&mut rng, n)).collect();
     let logins = (0..MANY).map(|n| login(&mut rng, n)).collect();
+    let sends = (0..MANY).map(|n| send(&mut rng, n)).collect();
     let batches = (0..MANY).map(|_| batch(&mut rng)).collect();
     for (id, texts, batching) in [
         (BenchmarkId::new("message", 60), questions, false),
         (BenchmarkId::new("message", 200), logins, false),
+        (BenchmarkId::new("send", 200), sends, false),
         (BenchmarkId::new("batch", BATCH), batches, true),
     ] {
         let texts: Vec<String> = texts;
@@ -44,14 +46,14 @@ pub fn all(criterion: &mut Criterion) {
             };
             let messages = decoder.decode(text.as_bytes(), &limits, batching).expect("it is well-formed");
             assert_eq!(messages.len(), wanted.len());
-            messages.zip(&wanted).for_each(|(message, wanted)| assert_says(&message, wanted));
+            (&messages).into_iter().zip(&wanted).for_each(|(message, wanted)| assert_says(&message, wanted));
         }
         let mut texts = Rotation::new(texts);
         group.throughput(Throughput::Bytes(bytes as u64));
         group.bench_function(id, |bencher| {
             bencher.iter(|| {
                 let messages = decoder.decode(texts.turn().as_bytes(), &limits, batching);
-                for message in messages.expect("it was before") {
+                for message in &messages.expect("it was before") {
                     black_box(&message);
                 }
             });
@@ -87,6 +89,20 @@ pub fn login(rng: &mut Rng, n: usize) -> String {
     }
 }
 
+/// Event 0x81, 200 bytes: what people write to one another, or what programs do.
+pub fn send(rng: &mut Rng, n: usize) -> String {
+    let (id, key) = (1_000_000 + rng.below(8_999_999), inputs::digits(rng, 64));
+    inputs::padded(rng, 200, |words| match n % 3 {
+        0 => format!(r#"{{"t":129,"data":{{"id":"{id}","to":"02{key}","body":"{words}"}}}}"#),
+        1 => format!(
+            r#"{{"t":129,"data":{{"id":"{id}","to":["03{key}"],"body":{{"text":"{words}","seen":1.10,"in":[]}}}}}}"#
+        ),
+        _ => format!(
+            r#"{{"data": {{"body": [{id}, "{words}", {{}}], "live": true, "to": "02{key}", "id": "{id}"}}, "t": 129}}"#
+        ),
+    })
+}
+
 /// Eight times event 1.
 pub fn batch(rng: &mut Rng) -> String {
     let messages: Vec<String> = (0..BATCH).map(|n| question(rng, n)).collect();
@@ -105,6 +121,13 @@ fn assert_says(message: &Message<'_>, wanted: &Value) {
         Event::Solution(solution) => {
             (4, data["solution"] == solution.solution && data["scheme"] == json!(solution.scheme))
         }
+        Event::Send(Send { to, body, live }) => {
+            let key = data["to"].as_str().or(data["to"][0].as_str());
+            let body: Value = serde_json::from_slice(body).expect("it is JSON");
+            let is_live = data["live"].as_bool().unwrap_or_default();
+            (129, to.len() == 1 && to.iter().next() == key && body == data["body"] && live == is_live)
+        }
+        other => panic!("{other:?} is none of these"),
     };
     assert!(says && wanted["t"] == t && message.t == Some(t), "{message:?} is not {wanted}");
 }

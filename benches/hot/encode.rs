@@ -7,7 +7,9 @@ use mida::{
     app::{
         Mida,
         config::Config,
-        protocol::encode::{self, Metadata},
+        crypto::{key::SecretKey, rng::Rng},
+        mail::{MessageId, Outcome, Receipt, Recipient, Refused},
+        protocol::encode::{self, Message, Metadata},
         relay::Online,
         session::Session,
     },
@@ -37,6 +39,44 @@ pub fn all(criterion: &mut Criterion) {
         bencher.iter(|| {
             text.clear();
             encode::metadata(&mut text, answers.turn());
+            black_box(&text);
+        });
+    });
+
+    let mut rng = inputs::rng();
+    let mut receipts = receipts(&mut rng);
+    for receipt in receipts.all() {
+        text.clear();
+        encode::receipt(&mut text, receipt);
+        assert_eq!(read(&text)["data"]["re"], *receipt.re);
+    }
+    group.bench_function("receipt", |bencher| {
+        bencher.iter(|| {
+            text.clear();
+            encode::receipt(&mut text, receipts.turn());
+            black_box(&text);
+        });
+    });
+
+    let senders = inputs::secrets(&mut rng, MANY).iter().map(SecretKey::identity).collect::<Vec<_>>();
+    let bodies: Vec<String> = (0..MANY).map(|_| format!("\"{}\"", inputs::words(&mut rng, 37))).collect();
+    let mut messages = Rotation::new(bodies.iter().zip(&senders).map(|(body, from)| Message {
+        id: message_id(&mut rng),
+        from: Some(from),
+        topic: None,
+        ts_ms: 1_700_000_000_000 + u64::from(rng.below(1_000_000)),
+        body: body.as_bytes(),
+    }));
+    for message in messages.all() {
+        text.clear();
+        encode::message(&mut text, message);
+        assert_eq!(text.len(), 200);
+        assert_eq!(read(&text)["data"]["body"], read(message.body));
+    }
+    group.bench_function(BenchmarkId::new("message", 200), |bencher| {
+        bencher.iter(|| {
+            text.clear();
+            encode::message(&mut text, messages.turn());
             black_box(&text);
         });
     });
@@ -120,6 +160,30 @@ pub fn configs() -> Vec<Config> {
 
 pub fn answers(configs: &[Config]) -> Rotation<Metadata<'_>> {
     Rotation::new(configs.iter().zip(1_u64..).map(|(config, n)| config.metadata(n * 997, n * 86_399_999)))
+}
+
+/// What becomes of messages, most of the time.
+fn receipts(rng: &mut Rng) -> Rotation<Receipt> {
+    let receipt = |(n, secret): (usize, &SecretKey)| {
+        let outcome = match n % 8 {
+            0 => Outcome::Refused(Refused::Offline),
+            1..=3 => Outcome::Stored,
+            _ => Outcome::Delivered,
+        };
+        Receipt {
+            re: format!("{}", 1_000_000 + n * 7_919).into(),
+            to: Recipient::Key(secret.identity()),
+            id: (n % 8 > 0).then_some(MessageId([n as u8; 16])),
+            outcome,
+        }
+    };
+    Rotation::new(inputs::secrets(rng, MANY).iter().enumerate().map(receipt))
+}
+
+fn message_id(rng: &mut Rng) -> MessageId {
+    let mut bytes = [0; 16];
+    rng.fill(&mut bytes);
+    MessageId(bytes)
 }
 
 fn read(text: &[u8]) -> Value {

@@ -4,7 +4,7 @@ use super::input::Input;
 use mida::{
     app::protocol::{
         decode::{Decoder, Message},
-        event::{Auth, ErrorCode, Event, Method, Solution},
+        event::{Auth, ErrorCode, Event, Method, Publish, Send, Solution},
     },
     engine::limits::Limits,
 };
@@ -13,7 +13,7 @@ use serde::de::IgnoredAny;
 #[path = "../../src/app/protocol/decode/model/rules.rs"]
 mod rules;
 
-use rules::{Json, expected};
+use rules::{Json, expected, told};
 
 /// No text in UTF-8 holds this byte.
 const SEPARATOR: u8 = 0xFF;
@@ -30,20 +30,23 @@ pub fn run(data: &[u8]) {
     let mut decoder = Decoder::new(&limits);
     for text in input.rest().split(|byte| *byte == SEPARATOR) {
         let before = text.to_vec();
-        let read = str::from_utf8(text).ok().and_then(read);
+        let read = str::from_utf8(text).ok().and_then(|text| Some((text, read(text)?)));
         let wanted = match &read {
-            Some(json) => expected(json, &limits, batching),
+            Some((text, json)) => expected(json, text, &limits, batching),
             None => Err(ErrorCode::BadJson),
         };
         for _ in 0..2 {
             let said = decoder.decode(text, &limits, batching);
-            let said = said.map(|messages| {
-                let (batch, len) = (messages.batch, messages.len());
-                let messages: Vec<Message<'_>> = messages.collect();
-                assert_eq!(messages.len(), len);
-                (batch, messages)
-            });
-            assert_eq!(said, wanted, "{}", text.escape_ascii());
+            let messages = match &said {
+                Ok(messages) => {
+                    Ok((messages.batch, messages.into_iter().map(|message| told(&message)).collect()))
+                }
+                Err(code) => Err(*code),
+            };
+            assert_eq!(messages, wanted, "{}", text.escape_ascii());
+            if let Ok(messages) = &said {
+                assert_eq!(messages.len(), messages.into_iter().count());
+            }
         }
         assert_eq!(text, before, "the text stays as it is");
     }

@@ -301,7 +301,7 @@ impl Server {
         model.now(*now_ms, config, online.total());
         match decoder.decode(text, &config.limits, session.batching()) {
             Ok(messages) => {
-                for message in messages {
+                for message in &messages {
                     let expected = model.message(&message, session, heard, config, signed);
                     sessions.message(session, config, &message, heard);
                     model.settle(heard, Some((message.t, message.id)), expected, challenges);

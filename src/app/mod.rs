@@ -108,7 +108,7 @@ impl App for Mida {
         let mut out = Sealer { link, own_hosts: &mut self.own_hosts };
         match self.decoder.decode(payload, &self.config.limits, session.batching()) {
             Ok(messages) => {
-                for message in messages {
+                for message in &messages {
                     self.sessions.message(&mut session, &self.config, &message, &mut out);
                     if out.is_closing() {
                         break;

@@ -153,19 +153,22 @@ impl Sessions {
             Ok(Event::Metadata) => self.say_metadata(session, config, out),
             Ok(Event::Auth(auth)) => self.auth(session, config, &auth, message.id, out),
             Ok(Event::Solution(solution)) => self.solution(session, config, Some(&solution), message.id, out),
-            // Nothing is kept or passed on yet: `msg` is not among the extensions.
-            Ok(Event::Send(_) | Event::Ack(_) | Event::Join(_) | Event::Leave(_) | Event::Publish(_)) => {
-                self.complain(session, config, ErrorCode::UnknownEvent, message.t, message.id, 0, out)
-            }
             // Whatever is wrong with it, an answer to a challenge uses up an attempt, and one to none is
             // out of order.
             Err(ErrorCode::BadData) if message.t == Some(event::SOLUTION) => {
                 self.solution(session, config, None, message.id, out);
             }
+            Err(ErrorCode::BadData) if message.t.is_some_and(|t| t >= event::SEND) => {
+                self.complain(session, config, ErrorCode::UnknownEvent, message.t, message.id, 0, out);
+            }
             Err(ErrorCode::BadData) if message.t == Some(event::AUTH) && session.is_sealed() => {
                 self.complain(session, config, ErrorCode::AuthOrder, message.t, message.id, 0, out);
             }
             Err(code) => self.complain(session, config, code, message.t, message.id, 0, out),
+            // `msg` is not among the extensions: nobody has these.
+            Ok(_) => {
+                self.complain(session, config, ErrorCode::UnknownEvent, message.t, message.id, 0, out);
+            }
         }
     }
 

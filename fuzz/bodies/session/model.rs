@@ -226,6 +226,9 @@ impl Model {
                 self.solution(&mut expected, Some(&solution), config, signed);
             }
             (Err(ErrorCode::BadData), Some(4)) => self.solution(&mut expected, None, config, signed),
+            (Ok(_), _) | (Err(ErrorCode::BadData), Some(0x81..)) => {
+                expected.complain(ErrorCode::UnknownEvent)
+            }
             (Err(code), _) => expected.complain(code),
         }
         expected

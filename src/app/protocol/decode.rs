@@ -4,16 +4,20 @@
 //! does not recurse. The tests hold it to that. It also refuses numbers that an f64 cannot hold, which are
 //! JSON: `number` makes up for that.
 
-use std::mem;
+use std::{mem, ops::Range};
 
 use simd_json::{Buffers, ErrorType, INPUT_PADDING, Node, StaticNode, Tape, fill_tape_padded};
 
 use super::event::{
-    AUTH, Auth, BIO_CHARS, DISPLAY_NAME_CHARS, ErrorCode, Event, ID_BYTES, METADATA, Method, SOLUTION,
-    Solution,
+    ACK, AUTH, Auth, BIO_CHARS, DISPLAY_NAME_CHARS, ErrorCode, Event, ID_BYTES, IDS_MAX, JOIN, LEAVE,
+    METADATA, Method, PUBLISH, Publish, SEND, SOLUTION, Send, Solution, Strings, TO_MAX, TOPIC_BYTES,
 };
-use super::number;
+use super::{number, raw::Raw};
 use crate::engine::limits::Limits;
+
+/// Containers around the members of `data`: the message and `data`; in a batch, itself and its array too.
+const OPEN_SINGLE: usize = 2;
+const OPEN_BATCH: usize = 4;
 
 /// Nodes of a tape that is kept for the next text; a longer one, 24 bytes a node, goes back at once.
 const KEPT_NODES: usize = 16_384;
@@ -54,20 +58,22 @@ impl Decoder {
     /// - [`ErrorCode::BatchingDisabled`]: a batch, right or wrong, and batching is off.
     /// - [`ErrorCode::BadBatch`]: a batch with anything wrong outside its messages, or a batch inside it.
     /// - [`ErrorCode::BadEnvelope`]: `t` beside `count`, which is neither message nor batch.
-    pub fn decode(
-        &mut self,
-        text: &[u8],
+    pub fn decode<'d>(
+        &'d mut self,
+        text: &'d [u8],
         limits: &Limits,
         batching: bool,
-    ) -> Result<Messages<'_>, ErrorCode> {
+    ) -> Result<Messages<'d>, ErrorCode> {
         if self.json_depth != limits.json_depth {
             *self = Self::new(limits);
         }
         let mut messages = Messages {
             batch: false,
-            first: None,
-            left: 0,
+            single: None,
+            len: 1,
             at: 0,
+            text,
+            structurals: &[],
             tape: mem::replace(&mut self.tape, Tape(Vec::new())).reset(),
             home: &mut self.tape,
         };
@@ -86,19 +92,24 @@ impl Decoder {
                 .map_err(|_| ErrorCode::BadJson)?;
         }
         messages.open(limits.batch_messages, batching)?;
+        messages.structurals = self.buffers.structural_indexes();
         Ok(messages)
     }
 }
 
-/// The messages of one text, in order. Each stands alone: one that is wrong carries its error.
+/// The messages of one text, in order: `for message in &messages`. Each stands alone: one that is wrong carries
+/// its error.
 pub struct Messages<'d> {
     /// Whether they came as a batch.
     pub batch: bool,
     /// The message that is no batch.
-    first: Option<Message<'d>>,
-    /// Elements of the batch, and the node of the next one.
-    left: usize,
+    single: Option<Head>,
+    /// How many there are, and the node of the first one of a batch.
+    len: usize,
     at: usize,
+    /// As it came, and simd-json's offsets into it.
+    text: &'d [u8],
+    structurals: &'d [u32],
     tape: Tape<'d>,
     home: &'d mut Tape<'static>,
 }
@@ -114,26 +125,47 @@ pub struct Message<'a> {
     pub event: Result<Event<'a>, ErrorCode>,
 }
 
-impl<'d> Iterator for Messages<'d> {
-    type Item = Message<'d>;
+/// The messages that are left.
+pub struct Iter<'m> {
+    single: Option<Head>,
+    left: usize,
+    at: usize,
+    nodes: &'m [Node<'m>],
+    raw: Raw<'m>,
+}
 
-    fn next(&mut self) -> Option<Message<'d>> {
-        if let Some(message) = self.first.take() {
-            return Some(message);
-        }
+impl<'m> Iterator for Iter<'m> {
+    type Item = Message<'m>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Message<'m>> {
         self.left = self.left.checked_sub(1)?;
-        let element = self.tape.0.get(self.at..)?;
+        if let Some(head) = self.single.take() {
+            return Some(head.message(self.nodes, &mut self.raw, OPEN_SINGLE));
+        }
+        let element = self.nodes.get(self.at..)?;
         self.at += width(element);
-        Some(Envelope::of(element).message())
+        Some(Envelope::of(element).head(self.at).message(self.nodes, &mut self.raw, OPEN_BATCH))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.left + usize::from(self.first.is_some());
-        (left, Some(left))
+        (self.left, Some(self.left))
     }
 }
 
-impl ExactSizeIterator for Messages<'_> {}
+impl ExactSizeIterator for Iter<'_> {}
+
+impl<'m> IntoIterator for &'m Messages<'_> {
+    type Item = Message<'m>;
+    type IntoIter = Iter<'m>;
+
+    #[inline]
+    fn into_iter(self) -> Iter<'m> {
+        let nodes: &'m [Node<'m>] = &self.tape.0;
+        let raw = Raw::new(self.text, self.structurals, nodes);
+        Iter { single: self.single.clone(), left: self.len, at: self.at, nodes, raw }
+    }
+}
 
 impl Drop for Messages<'_> {
     fn drop(&mut self) {
@@ -144,11 +176,17 @@ impl Drop for Messages<'_> {
 }
 
 impl Messages<'_> {
+    /// How many there are: at least one.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
     /// Tells a message from a batch, and checks all of a batch but its messages.
     fn open(&mut self, batch_messages: u32, batching: bool) -> Result<(), ErrorCode> {
         let root = Envelope::of(&self.tape.0);
         if root.count.is_none() {
-            self.first = Some(root.message());
+            self.single = Some(root.head(self.tape.0.len()));
             return Ok(());
         }
         if root.t.is_some() {
@@ -158,9 +196,29 @@ impl Messages<'_> {
             return Err(ErrorCode::BatchingDisabled);
         }
         let (len, elements) = root.batch(batch_messages).ok_or(ErrorCode::BadBatch)?;
-        (self.left, self.at) = (len, self.tape.0.len() - elements.len());
+        (self.len, self.at) = (len, self.tape.0.len() - elements.len());
         self.batch = true;
         Ok(())
+    }
+}
+
+/// What an envelope says of its message.
+#[derive(Clone)]
+struct Head {
+    t: Option<u8>,
+    /// The nodes of the members of `data`; none: it is no message.
+    data: Option<Range<usize>>,
+}
+
+impl Head {
+    /// `nodes` are those of the whole text; `open` containers are around the members of `data`.
+    fn message<'a>(self, nodes: &'a [Node<'a>], raw: &mut Raw<'a>, open: usize) -> Message<'a> {
+        let Self { t, data } = self;
+        let Some((t, data)) = t.zip(data) else {
+            return Message { t, id: None, event: Err(ErrorCode::BadEnvelope) };
+        };
+        let members = nodes.get(data.clone()).unwrap_or_default();
+        message(t, members, |value| raw.value(data.end - value.len(), width(value), open))
     }
 }
 
@@ -208,13 +266,18 @@ impl<'n, 'a> Envelope<'n, 'a> {
         Self { t, data, count, is_repeated: known.is_repeated(), is_t_repeated }
     }
 
-    /// The message, or what can be said of one with a wrong envelope.
-    fn message(&self) -> Message<'a> {
+    /// `end` is the node behind the whole of it.
+    fn head(&self, end: usize) -> Head {
         let t = self.t.filter(|_| !self.is_t_repeated).and_then(integer).and_then(|t| u8::try_from(t).ok());
-        match (t, self.data.map_or(Some(&[][..]), object)) {
-            (Some(t), Some(data)) if !self.is_repeated => message(t, data),
-            _ => Message { t, id: None, event: Err(ErrorCode::BadEnvelope) },
-        }
+        let data = match self.data {
+            _ if self.is_repeated => None,
+            None => Some(end..end),
+            Some(value) => object(value).map(|members| {
+                let start = end - value.len() + 1;
+                start..start + members.len()
+            }),
+        };
+        Head { t, data }
     }
 
     /// How many elements, and the first one with all behind it; `None`: a wrong batch.
@@ -235,7 +298,13 @@ impl<'n, 'a> Envelope<'n, 'a> {
     }
 }
 
-fn message<'a>(t: u8, data: &[Node<'a>]) -> Message<'a> {
+/// `raw` gives the text of a value of `data`, as it came.
+#[inline]
+fn message<'a>(
+    t: u8,
+    data: &'a [Node<'a>],
+    raw: impl FnOnce(&'a [Node<'a>]) -> Option<&'a [u8]>,
+) -> Message<'a> {
     // A repeated `id` is no `id`: nobody could tell which one an answer means.
     let (id, event) = match t {
         METADATA => {
@@ -249,6 +318,24 @@ fn message<'a>(t: u8, data: &[Node<'a>]) -> Message<'a> {
         SOLUTION => {
             let known = Known::of(data, ["id", "solution", "scheme"]);
             (id(&known), solution(&known).map(Event::Solution).ok_or(ErrorCode::BadData))
+        }
+        SEND => {
+            let known = Known::of(data, ["id", "to", "body", "live"]);
+            let id = id(&known);
+            (id, id.and_then(|_| send(&known, raw)).map(Event::Send).ok_or(ErrorCode::BadData))
+        }
+        ACK => {
+            let known = Known::of(data, ["id", "ids"]);
+            (id(&known), ack(&known).map(Event::Ack).ok_or(ErrorCode::BadData))
+        }
+        JOIN | LEAVE => {
+            let known = Known::of(data, ["id", "topic"]);
+            let event = if t == JOIN { Event::Join } else { Event::Leave };
+            (id(&known), topic(&known).map(event).ok_or(ErrorCode::BadData))
+        }
+        PUBLISH => {
+            let known = Known::of(data, ["id", "topic", "body"]);
+            (id(&known), publish(&known, raw).map(Event::Publish).ok_or(ErrorCode::BadData))
         }
         _ => (id(&Known::of(data, ["id"])), Err(ErrorCode::UnknownEvent)),
     };
@@ -288,6 +375,54 @@ fn solution<'a>(known: &Known<'_, 'a, 3>) -> Option<Solution<'a>> {
         return None;
     }
     Some(Solution { scheme: optional(scheme, usize::MAX)?, solution: string(solution?)? })
+}
+
+fn send<'a>(
+    known: &Known<'a, 'a, 4>,
+    raw: impl FnOnce(&'a [Node<'a>]) -> Option<&'a [u8]>,
+) -> Option<Send<'a>> {
+    let [_, to, body, live] = known.values;
+    let to = match to? {
+        [Node::Array { .. }, ..] => strings(to?)?,
+        one => Strings::of(one.get(..1)?)?,
+    };
+    let live = match live {
+        None | Some([Node::Static(StaticNode::Bool(false)), ..]) => false,
+        Some([Node::Static(StaticNode::Bool(true)), ..]) => true,
+        Some(_) => return None,
+    };
+    if known.is_repeated() || !(1..=TO_MAX).contains(&to.len()) {
+        return None;
+    }
+    Some(Send { to, body: raw(body?)?, live })
+}
+
+fn ack<'a>(known: &Known<'a, 'a, 2>) -> Option<Strings<'a>> {
+    let [_, ids] = known.values;
+    let ids = strings(ids?)?;
+    (!known.is_repeated() && ids.len() <= IDS_MAX).then_some(ids)
+}
+
+/// The second of the known members.
+fn topic<'a, const N: usize>(known: &Known<'_, 'a, N>) -> Option<&'a str> {
+    let topic = string(known.values.get(1).copied()??)?;
+    (!known.is_repeated() && (1..=TOPIC_BYTES).contains(&topic.len())).then_some(topic)
+}
+
+fn publish<'a>(
+    known: &Known<'a, 'a, 3>,
+    raw: impl FnOnce(&'a [Node<'a>]) -> Option<&'a [u8]>,
+) -> Option<Publish<'a>> {
+    let [_, _, body] = known.values;
+    Some(Publish { topic: topic(known)?, body: raw(body?)? })
+}
+
+/// An array of nothing but strings.
+fn strings<'a>(value: &'a [Node<'a>]) -> Option<Strings<'a>> {
+    match value {
+        [Node::Array { count, .. }, elements @ ..] => Strings::of(elements.get(..*count)?),
+        _ => None,
+    }
 }
 
 /// An absent string passes, one of at most `chars` too; the outer `None` is anything else.

@@ -85,7 +85,9 @@ impl Client {
         let Self { sessions, session, config, heard, .. } = self;
         match decoder.decode(text.as_bytes(), &config.limits, session.batching()) {
             Ok(messages) => {
-                messages.for_each(|message| sessions.message(session, config, &message, heard));
+                (&messages)
+                    .into_iter()
+                    .for_each(|message| sessions.message(session, config, &message, heard));
             }
             Err(code) => sessions.nonsense(session, config, code, heard),
         }

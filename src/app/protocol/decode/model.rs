@@ -7,7 +7,8 @@ use super::*;
 
 mod rules;
 
-use self::rules::{Json, expected};
+use self::rules::{Json, expected, told};
+use super::tests::decoded;
 
 /// A string in JSON: `escaped` picks how each character is written.
 fn quoted(text: &str, escaped: u64) -> String {
@@ -34,6 +35,12 @@ fn scalar() -> impl Strategy<Value = String> {
         "5",
         "6",
         "128",
+        "129",
+        "130",
+        "132",
+        "133",
+        "134",
+        "135",
         "255",
         "256",
         "-0",
@@ -42,6 +49,8 @@ fn scalar() -> impl Strategy<Value = String> {
         "1e0",
         "2.50",
         "1E-7",
+        "1.10",
+        "-0.0",
         "18446744073709551616",
         "-9223372036854775809",
         "null",
@@ -84,6 +93,11 @@ fn key() -> impl Strategy<Value = String> {
         "bio",
         "scheme",
         "solution",
+        "to",
+        "body",
+        "live",
+        "ids",
+        "topic",
         "x",
         "",
         "T",
@@ -134,16 +148,46 @@ fn text_value() -> impl Strategy<Value = String> {
     (".{0,70}", any::<u64>()).prop_map(|(text, escaped)| quoted(&text, escaped & escaped >> 7))
 }
 
+fn topic() -> impl Strategy<Value = String> {
+    prop_oneof![text_value(), (120_usize..135).prop_map(|length| quoted(&"t".repeat(length), 0))]
+}
+
+/// An array of strings, mostly a short one; `long` is around how many there may be.
+fn strings(long: std::ops::Range<usize>) -> impl Strategy<Value = String> {
+    let element = prop_oneof![30 => text_value(), 1 => scalar()];
+    prop_oneof![
+        8 => prop::collection::vec(element, 0..4).prop_map(|elements| format!("[{}]", elements.join(" , "))),
+        1 => long.prop_map(|length| format!("[{}]", vec!["\"\""; length].join(","))),
+    ]
+}
+
+fn to() -> impl Strategy<Value = String> {
+    prop_oneof![text_value(), strings(60..70)]
+}
+
+fn spaced_value() -> impl Strategy<Value = String> {
+    (space(), value(), space()).prop_map(|(a, value, b)| format!("{a}{value}{b}"))
+}
+
 fn near_message() -> BoxedStrategy<String> {
     let method = prop::sample::select(vec![r#""login""#, r#""signup""#]).prop_map(str::to_owned);
     let user = members(vec![member("displayName", text_value()), member("bio", text_value())]);
     let auth = [member("pubKey", text_value()), member("method", method), member("user", user)];
+    let body = || member("body", spaced_value());
+    let flag = prop::sample::select(vec!["true", "false"]).prop_map(str::to_owned);
+    let send = [member("to", to()), body(), prop_oneof![Just(Vec::new()), member("live", flag)].boxed()];
+    let topic = || member("topic", topic());
     let solution = [member("solution", text_value()), member("scheme", text_value())];
     let id = || member("id", text_value());
     let t = |t: &str| member("t", Just(t.to_owned()));
     prop_oneof![
         members(vec![t("2"), member("data", members([&auth[..], &[id()]].concat()))]),
         members(vec![t("4"), member("data", members([&solution[..], &[id()]].concat()))]),
+        members(vec![t("129"), member("data", members([&send[..], &[id()]].concat()))]),
+        members(vec![t("132"), member("data", members(vec![member("ids", strings(990..1_010)), id()]))]),
+        members(vec![t("133"), member("data", members(vec![topic(), id()]))]),
+        members(vec![t("134"), member("data", members(vec![topic(), id()]))]),
+        members(vec![t("135"), member("data", members(vec![topic(), body(), id()]))]),
         members(vec![t("1"), member("data", members(vec![id()]))]),
         members(vec![member("t", scalar()), member("data", members(vec![id()]))]),
     ]
@@ -203,6 +247,7 @@ fn damage() -> impl Strategy<Value = Vec<(prop::sample::Index, u8, &'static str)
         "\u{1F}",
         "\"t\":1,",
         "\"count\":1,",
+        "\"body\":[{},[],\"]\"],",
         "/",
     ];
     prop::collection::vec(
@@ -234,12 +279,14 @@ fn agree(decoder: &mut Decoder, limits: &Limits, text: &str) -> Result<bool, Tes
     }
     for batching in [true, false] {
         let expected = match &json {
-            Ok(json) => expected(json, limits, batching),
+            Ok(json) => expected(json, text, limits, batching),
             Err(_) => Err(ErrorCode::BadJson),
         };
-        let said = decoder.decode(text.as_bytes(), limits, batching);
-        let said = said.map(|messages| (messages.batch, messages.collect::<Vec<_>>()));
-        prop_assert_eq!(said, expected, "{}", text);
+        decoded(decoder, text.as_bytes(), limits, batching, |said| {
+            let said = said.map(|(batch, messages)| (batch, messages.iter().map(told).collect()));
+            prop_assert_eq!(said, expected, "{}", text);
+            Ok(())
+        })?;
     }
     Ok(json.is_ok())
 }
@@ -283,7 +330,7 @@ proptest! {
         let limits = Limits::default();
         let mut decoder = Decoder::new(&limits);
         if let Ok(messages) = decoder.decode(&bytes, &limits, batching) {
-            messages.for_each(drop);
+            (&messages).into_iter().for_each(drop);
         }
     }
 }

@@ -3,17 +3,32 @@ mod json;
 mod message;
 
 use super::*;
-use crate::app::protocol::event::{CHALLENGE, ERROR, RESULT, RULES};
+use crate::app::protocol::event::{CHALLENGE, ERROR, MESSAGE, RECEIPT, RESULT, RULES};
 
-/// What a text came to: the one error of all of it, or its messages.
-type Said<'d> = Result<(bool, Vec<Message<'d>>), ErrorCode>;
+/// What a text comes to: the one error of all of it, or whether it is a batch, and its messages.
+type Said<'a> = Result<(bool, Vec<Message<'a>>), ErrorCode>;
 
-fn decode<'d>(decoder: &'d mut Decoder, text: &[u8], limits: &Limits, batching: bool) -> Said<'d> {
-    let messages = decoder.decode(text, limits, batching)?;
-    let (batch, expected) = (messages.batch, messages.len());
-    let messages: Vec<_> = messages.collect();
-    assert_eq!(messages.len(), expected);
-    Ok((batch, messages))
+/// Gives `then` what the text comes to.
+pub(super) fn decoded<R>(
+    decoder: &mut Decoder,
+    text: &[u8],
+    limits: &Limits,
+    batching: bool,
+    then: impl FnOnce(Said<'_>) -> R,
+) -> R {
+    let messages = match decoder.decode(text, limits, batching) {
+        Ok(messages) => messages,
+        Err(code) => return then(Err(code)),
+    };
+    let said: Vec<_> = (&messages).into_iter().collect();
+    assert_eq!(said.len(), messages.len());
+    then(Ok((messages.batch, said)))
+}
+
+/// Holds that the text comes to what is `expected`.
+#[track_caller]
+fn comes_to(decoder: &mut Decoder, text: &[u8], limits: &Limits, batching: bool, expected: &Said<'_>) {
+    decoded(decoder, text, limits, batching, |said| assert_eq!(said, *expected, "{}", text.escape_ascii()));
 }
 
 fn fresh() -> (Decoder, Limits) {
@@ -26,14 +41,13 @@ fn singles(table: &[(&str, Result<Message<'_>, ErrorCode>)]) {
     let (mut decoder, limits) = fresh();
     for (text, expected) in table {
         for batching in [false, true] {
-            let said =
-                decode(&mut decoder, text.as_bytes(), &limits, batching).and_then(|(batch, messages)| {
-                    match messages[0].event {
-                        Err(ErrorCode::BadEnvelope) => Err(ErrorCode::BadEnvelope),
-                        _ => Ok((batch, messages)),
-                    }
+            decoded(&mut decoder, text.as_bytes(), &limits, batching, |said| {
+                let said = said.and_then(|(batch, messages)| match messages[0].event {
+                    Err(ErrorCode::BadEnvelope) => Err(ErrorCode::BadEnvelope),
+                    _ => Ok((batch, messages)),
                 });
-            assert_eq!(said, expected.map(|message| (false, vec![message])), "{text}");
+                assert_eq!(said, expected.map(|message| (false, vec![message])), "{text}");
+            });
         }
     }
 }
@@ -86,7 +100,6 @@ fn a_wrong_envelope_names_its_event_if_there_is_exactly_one() {
         ("7", None),
     ] {
         let message = Message { t, id: None, event: Err(ErrorCode::BadEnvelope) };
-        let said = decode(&mut decoder, text.as_bytes(), &limits, false);
-        assert_eq!(said, Ok((false, vec![message])), "{text}");
+        comes_to(&mut decoder, text.as_bytes(), &limits, false, &Ok((false, vec![message])));
     }
 }

@@ -127,7 +127,7 @@ impl Core {
         sessions.opened(&mut session, config, HOST, &mut heard);
         let text = format!(r#"{{"t":2,"data":{{"pubKey":"{}"}}}}"#, secrets[who].identity());
         let mut decoder = Decoder::new(&config.limits);
-        for message in decoder.decode(text.as_bytes(), &config.limits, false).unwrap() {
+        for message in &decoder.decode(text.as_bytes(), &config.limits, false).unwrap() {
             sessions.message(&mut session, config, &message, &mut heard);
         }
         assert!(session.is_sealed());

@@ -1,12 +1,44 @@
 //! A second decoder, written down as the rules stand (PROTOCOL.md sections 2 and 3), on what serde_json
 //! reads. The fuzz target `decode` uses it too.
 
-use super::{Auth, ErrorCode, Event, Limits, Message, Method, Solution};
+use super::{Auth, ErrorCode, Event, Limits, Message, Method, Publish, Send, Solution};
 use serde::{
     Deserialize,
     de::{self, MapAccess, SeqAccess, Visitor},
 };
+use serde_json::value::RawValue;
 use std::fmt;
+
+/// A message, or why it is none, with what it lists in a list.
+#[derive(Debug, PartialEq)]
+pub struct Told<'a> {
+    pub t: Option<u8>,
+    pub id: Option<&'a str>,
+    pub event: Result<Saying<'a>, ErrorCode>,
+}
+
+#[derive(Debug, PartialEq)]
+pub enum Saying<'a> {
+    Send { to: Vec<&'a str>, body: &'a str, live: bool },
+    Ack(Vec<&'a str>),
+    Publish { topic: &'a str, body: &'a str },
+    Other(Event<'a>),
+}
+
+/// What the decoder said, as the rules tell it.
+pub fn told<'a>(message: &Message<'a>) -> Told<'a> {
+    let text = |body| str::from_utf8(body).expect("a body is UTF-8");
+    let event = message.event.map(|event| match event {
+        Event::Send(Send { to, body, live }) => {
+            assert_eq!((to.len(), to.is_empty()), (to.iter().count(), false));
+            Saying::Send { to: to.iter().collect(), body: text(body), live }
+        }
+        Event::Ack(ids) => Saying::Ack(ids.iter().collect()),
+        Event::Publish(Publish { topic, body }) => Saying::Publish { topic, body: text(body) },
+        other => Saying::Other(other),
+    });
+    Told { t: message.t, id: message.id, event }
+}
 
 /// JSON with repeated members kept; numbers as serde_json tells them apart.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,17 +120,18 @@ impl Json {
     }
 }
 
-/// What is to be made of a text that serde_json read as `json`: whether it is a batch, and its messages.
+/// What is to be made of `text`, which serde_json read as `json`: whether it is a batch, and its messages.
 pub fn expected<'a>(
     json: &'a Json,
+    text: &'a str,
     limits: &Limits,
     batching: bool,
-) -> Result<(bool, Vec<Message<'a>>), ErrorCode> {
+) -> Result<(bool, Vec<Told<'a>>), ErrorCode> {
     if json.depth() > limits.json_depth {
         return Err(ErrorCode::BadJson);
     }
     let Some(count) = json.all("count").first().copied() else {
-        return Ok((false, vec![expected_message(json)]));
+        return Ok((false, vec![expected_message(json, text)]));
     };
     if !json.all("t").is_empty() {
         return Err(ErrorCode::BadEnvelope);
@@ -115,12 +148,35 @@ pub fn expected<'a>(
     {
         return Err(ErrorCode::BadBatch);
     }
-    Ok((true, messages.iter().map(expected_message).collect()))
+    let Batch { data: texts } = serde_json::from_str(text).expect("it was read before");
+    let texts = texts.into_iter().map(RawValue::get);
+    Ok((true, messages.iter().zip(texts).map(|(message, text)| expected_message(message, text)).collect()))
 }
 
-fn expected_message(json: &Json) -> Message<'_> {
+#[derive(Deserialize)]
+struct Batch<'a> {
+    #[serde(borrow)]
+    data: Vec<&'a RawValue>,
+}
+
+/// The body of a message that has one.
+fn body(text: &str) -> &str {
+    #[derive(Deserialize)]
+    struct Envelope<'a> {
+        #[serde(borrow)]
+        data: Data<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Data<'a> {
+        #[serde(borrow)]
+        body: &'a RawValue,
+    }
+    serde_json::from_str::<Envelope<'_>>(text).expect("it has a body").data.body.get()
+}
+
+fn expected_message<'a>(json: &'a Json, text: &'a str) -> Told<'a> {
     static EMPTY: Json = Json::Object(Vec::new());
-    let no_message = |t| Message { t, id: None, event: Err(ErrorCode::BadEnvelope) };
+    let no_message = |t| Told { t, id: None, event: Err(ErrorCode::BadEnvelope) };
     let [Json::Unsigned(t @ 0..=255)] = &json.all("t")[..] else { return no_message(None) };
     let data = json.all("data").first().copied().unwrap_or(&EMPTY);
     let (Json::Object(_), false) = (data, json.repeats(&["data", "id"])) else {
@@ -131,20 +187,60 @@ fn expected_message(json: &Json) -> Message<'_> {
         _ => None,
     };
     let event = match t {
-        1 if data.repeats(&["id"]) => Err(ErrorCode::BadData),
-        1 => Ok(Event::Metadata),
-        2 => expected_auth(data).map(Event::Auth).ok_or(ErrorCode::BadData),
-        4 if data.repeats(&["id", "solution", "scheme"]) => Err(ErrorCode::BadData),
-        4 => match (&data.all("solution")[..], &data.all("scheme")[..]) {
-            ([Json::String(solution)], []) => Ok(Event::Solution(Solution { scheme: None, solution })),
-            ([Json::String(solution)], [Json::String(scheme)]) => {
-                Ok(Event::Solution(Solution { scheme: Some(scheme), solution }))
-            }
-            _ => Err(ErrorCode::BadData),
-        },
-        _ => Err(ErrorCode::UnknownEvent),
+        1 if data.repeats(&["id"]) => None,
+        1 => Some(Saying::Other(Event::Metadata)),
+        2 => expected_auth(data).map(Event::Auth).map(Saying::Other),
+        4 => expected_solution(data).map(Event::Solution).map(Saying::Other),
+        0x81 => id.and_then(|_| expected_send(data, text)),
+        0x84 => expected_ack(data),
+        0x85 | 0x86 if data.repeats(&["id", "topic"]) => None,
+        0x85 => expected_topic(data).map(Event::Join).map(Saying::Other),
+        0x86 => expected_topic(data).map(Event::Leave).map(Saying::Other),
+        0x87 if data.repeats(&["id", "topic", "body"]) || data.all("body").is_empty() => None,
+        0x87 => expected_topic(data).map(|topic| Saying::Publish { topic, body: body(text) }),
+        _ => return Told { t: Some(*t as u8), id, event: Err(ErrorCode::UnknownEvent) },
     };
-    Message { t: Some(*t as u8), id, event }
+    Told { t: Some(*t as u8), id, event: event.ok_or(ErrorCode::BadData) }
+}
+
+fn expected_send<'a>(data: &'a Json, text: &'a str) -> Option<Saying<'a>> {
+    let live = match data.all("live")[..] {
+        [] | [Json::Bool(false)] => false,
+        [Json::Bool(true)] => true,
+        _ => return None,
+    };
+    let to = match data.all("to")[..] {
+        [Json::String(key)] => vec![key.as_str()],
+        [Json::Array(keys)] => keys.iter().map(Json::string).collect::<Option<_>>()?,
+        _ => return None,
+    };
+    if data.repeats(&["id"]) || data.all("body").len() != 1 || !(1..=64).contains(&to.len()) {
+        return None;
+    }
+    Some(Saying::Send { to, body: body(text), live })
+}
+
+fn expected_ack(data: &Json) -> Option<Saying<'_>> {
+    let [Json::Array(ids)] = data.all("ids")[..] else { return None };
+    let ids = ids.iter().map(Json::string).collect::<Option<Vec<_>>>()?;
+    (!data.repeats(&["id"]) && ids.len() <= 1_000).then_some(Saying::Ack(ids))
+}
+
+fn expected_topic(data: &Json) -> Option<&str> {
+    data.all("topic").first()?.string().filter(|topic| (1..=128).contains(&topic.len()))
+}
+
+fn expected_solution(data: &Json) -> Option<Solution<'_>> {
+    if data.repeats(&["id", "solution", "scheme"]) {
+        return None;
+    }
+    match (&data.all("solution")[..], &data.all("scheme")[..]) {
+        ([Json::String(solution)], []) => Some(Solution { scheme: None, solution }),
+        ([Json::String(solution)], [Json::String(scheme)]) => {
+            Some(Solution { scheme: Some(scheme), solution })
+        }
+        _ => None,
+    }
 }
 
 fn expected_auth(data: &Json) -> Option<Auth<'_>> {

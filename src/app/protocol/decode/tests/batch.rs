@@ -9,7 +9,7 @@ fn a_batch_and_its_array_are_two_levels() {
     for (depth, passes) in [(2, true), (3, false)] {
         let text = format!(r#"{{"count":1,"data":[{}]}}"#, nested(depth));
         let expected = if passes { Ok((true, vec![ASKED])) } else { Err(ErrorCode::BadJson) };
-        assert_eq!(decode(&mut decoder, text.as_bytes(), &limits, true), expected);
+        comes_to(&mut decoder, text.as_bytes(), &limits, true, &expected);
     }
 }
 
@@ -29,11 +29,12 @@ fn in_a_batch_each_message_stands_alone() {
         Message { t: Some(AUTH), id: Some("d"), event: Err(ErrorCode::BadData) },
         ASKED,
     ];
-    assert_eq!(decode(&mut decoder, text.as_bytes(), &limits, true), Ok((true, expected.to_vec())));
-    let mut half = decoder.decode(text.as_bytes(), &limits, true).unwrap();
-    assert_eq!((half.next(), half.len()), (Some(ASKED), 7));
-    drop(half);
-    assert_eq!(decode(&mut decoder, br#"{"t":1}"#, &limits, true), Ok((false, vec![ASKED])));
+    comes_to(&mut decoder, text.as_bytes(), &limits, true, &Ok((true, expected.to_vec())));
+    let messages = decoder.decode(text.as_bytes(), &limits, true).unwrap();
+    let mut half = (&messages).into_iter();
+    assert_eq!((half.next(), half.len(), messages.len()), (Some(ASKED), 7, 8));
+    drop(messages);
+    comes_to(&mut decoder, br#"{"t":1}"#, &limits, true, &Ok((false, vec![ASKED])));
 }
 
 /// Wrong batches, each refused whole.
@@ -85,7 +86,7 @@ fn wrong_batches() -> Vec<String> {
 fn a_wrong_batch_is_refused_whole() {
     let (mut decoder, limits) = fresh();
     for text in wrong_batches() {
-        assert_eq!(decode(&mut decoder, text.as_bytes(), &limits, true), Err(ErrorCode::BadBatch), "{text}");
+        comes_to(&mut decoder, text.as_bytes(), &limits, true, &Err(ErrorCode::BadBatch));
     }
 }
 
@@ -99,8 +100,7 @@ fn t_beside_count_is_neither_a_message_nor_a_batch() {
         r#"{"count":null,"t":null}"#,
     ] {
         for batching in [false, true] {
-            let said = decode(&mut decoder, text.as_bytes(), &limits, batching);
-            assert_eq!(said, Err(ErrorCode::BadEnvelope), "{text}");
+            comes_to(&mut decoder, text.as_bytes(), &limits, batching, &Err(ErrorCode::BadEnvelope));
         }
     }
 }
@@ -109,13 +109,9 @@ fn t_beside_count_is_neither_a_message_nor_a_batch() {
 fn while_batching_is_off_a_batch_is_refused_whole_right_or_wrong() {
     let (mut decoder, limits) = fresh();
     for text in wrong_batches().into_iter().chain([batch_of("1", 1), batch_of("64", 64)]) {
-        assert_eq!(
-            decode(&mut decoder, text.as_bytes(), &limits, false),
-            Err(ErrorCode::BatchingDisabled),
-            "{text}"
-        );
+        comes_to(&mut decoder, text.as_bytes(), &limits, false, &Err(ErrorCode::BatchingDisabled));
     }
-    assert_eq!(decode(&mut decoder, b"{\"count\":1,\"data\":[}", &limits, false), Err(ErrorCode::BadJson));
+    comes_to(&mut decoder, b"{\"count\":1,\"data\":[}", &limits, false, &Err(ErrorCode::BadJson));
 }
 
 #[test]
@@ -124,9 +120,8 @@ fn a_batch_may_be_as_large_as_the_rules_say() {
     for (most, messages) in [(64, 64), (64, 1), (1, 1), (u32::MAX, 5_000)] {
         limits.batch_messages = most;
         let text = batch_of(&messages.to_string(), messages);
-        let said = decode(&mut decoder, text.as_bytes(), &limits, true);
-        assert_eq!(said, Ok((true, vec![ASKED; messages])));
+        comes_to(&mut decoder, text.as_bytes(), &limits, true, &Ok((true, vec![ASKED; messages])));
     }
     limits.batch_messages = 1;
-    assert_eq!(decode(&mut decoder, batch_of("2", 2).as_bytes(), &limits, true), Err(ErrorCode::BadBatch));
+    comes_to(&mut decoder, batch_of("2", 2).as_bytes(), &limits, true, &Err(ErrorCode::BadBatch));
 }

@@ -220,7 +220,7 @@ fn text_that_is_not_utf8_is_bad_json_even_here() {
     let (mut decoder, limits) = fresh();
     for bytes in [&b"\xFF"[..], b"\xC0\xAF", b"\xED\xA0\x80", b"\xF4\x90\x80\x80", b"\xE2\x82"] {
         let text = [br#"{"t":1,"x":""#, bytes, br#""}"#].concat();
-        assert_eq!(decode(&mut decoder, &text, &limits, false), Err(ErrorCode::BadJson));
+        comes_to(&mut decoder, &text, &limits, false, &Err(ErrorCode::BadJson));
     }
 }
 
@@ -238,11 +238,7 @@ fn nesting_ends_at_the_limit_and_100_000_levels_break_nothing() {
     ] {
         limits.json_depth = json_depth;
         let expected = if passes { Ok((false, vec![ASKED])) } else { Err(ErrorCode::BadJson) };
-        assert_eq!(
-            decode(&mut decoder, nested(depth).as_bytes(), &limits, false),
-            expected,
-            "{json_depth} {depth}"
-        );
+        comes_to(&mut decoder, nested(depth).as_bytes(), &limits, false, &expected);
     }
     let deep = nested(100_000);
     for text in [
@@ -252,10 +248,10 @@ fn nesting_ends_at_the_limit_and_100_000_levels_break_nothing() {
         &"[{\"a\":".repeat(50_000),
         &format!("{}{}", "[".repeat(100_000), "]".repeat(100_000)),
     ] {
-        assert_eq!(decode(&mut decoder, text.as_bytes(), &limits, false), Err(ErrorCode::BadJson));
+        comes_to(&mut decoder, text.as_bytes(), &limits, false, &Err(ErrorCode::BadJson));
     }
     limits.set("json_depth", 0).unwrap();
-    assert_eq!(decode(&mut decoder, deep.as_bytes(), &limits, false), Ok((false, vec![ASKED])));
+    comes_to(&mut decoder, deep.as_bytes(), &limits, false, &Ok((false, vec![ASKED])));
 }
 
 #[test]
@@ -267,11 +263,12 @@ fn every_length_around_the_padding_is_read() {
             format!(r#"{{"t":4,"data":{{"solution":"{filler}\n"}}}}"#),
             format!(r#"{{"t":4,"data":{{"solution":"{filler}\n"}}}}{}"#, " ".repeat(length)),
         ] {
-            let said = decode(&mut decoder, text.as_bytes(), &limits, false);
-            assert_eq!(said, Ok((false, vec![solved(None, &format!("{filler}\n"))])));
+            let solution = format!("{filler}\n");
+            let expected = Ok((false, vec![solved(None, &solution)]));
+            comes_to(&mut decoder, text.as_bytes(), &limits, false, &expected);
         }
         let cut = format!(r#"{{"t":4,"data":{{"solution":"{filler}"#);
-        assert_eq!(decode(&mut decoder, cut.as_bytes(), &limits, false), Err(ErrorCode::BadJson));
+        comes_to(&mut decoder, cut.as_bytes(), &limits, false, &Err(ErrorCode::BadJson));
     }
 }
 
@@ -279,10 +276,10 @@ fn every_length_around_the_padding_is_read() {
 fn a_tape_that_grew_out_of_bounds_is_not_kept() {
     let (mut decoder, limits) = fresh();
     let kept = |decoder: &Decoder| decoder.tape.0.capacity();
-    decode(&mut decoder, batch_of("64", 64).as_bytes(), &limits, true).unwrap();
+    drop(decoder.decode(batch_of("64", 64).as_bytes(), &limits, true).unwrap());
     assert!((1..=KEPT_NODES).contains(&kept(&decoder)));
     for text in [format!(r#"{{"t":1,"x":[{}0]}}"#, "0,".repeat(KEPT_NODES)), "[".repeat(2 * KEPT_NODES)] {
-        let _ = decode(&mut decoder, text.as_bytes(), &limits, true);
+        let _ = decoder.decode(text.as_bytes(), &limits, true);
         assert_eq!(kept(&decoder), 0);
     }
 }
