@@ -12,7 +12,9 @@
 //! [`engine::outbox`] → at the flush of the turn a batch is closed, sealed ([`app::crypto`]) and framed →
 //! [`engine::io`] sends a connection's bytes with one write.
 //!
-//! # Two trees, and what joins them
+//! A message to a key that is to be kept goes from its session to [`store`] as a job, and comes back as words.
+//!
+//! # Three trees, and what joins them
 //!
 //! `engine` is a WebSocket server that knows no Mida; each module imports only what stands above it:
 //!
@@ -42,6 +44,16 @@
 //! | [`app::session`] | what a client may ask and is answered: a state machine without sockets or clock; its `kept` is what every connection has in its slot |
 //! | [`app::Mida`] | joins them; beside it `app::hosts`, the names of the server's own addresses, and `app::seal_out`, the last step before the kernel |
 //!
+//! `store` keeps messages and accounts on disk, and knows neither sessions nor sockets:
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`store::caps`], [`store::ids`], [`store::rows`] | its bounds; the ids of messages; what stands on disk |
+//! | [`store::book`], [`store::repeats`] | who has what in its mailbox, and which ids of senders are remembered: no disk, no clock |
+//! | [`store::disk`], [`store::folder`] | the database; the directory, which one process has at a time |
+//! | [`store::keeper`], [`store::desk`] | jobs done a group at a time, each one transaction; what becomes of them when the disk fails |
+//! | [`store::thread`] | from the inboxes to the words |
+//!
 //! [`server`] runs an application:
 //!
 //! | module | what it is |
@@ -67,3 +79,4 @@
 pub mod app;
 pub mod engine;
 pub mod server;
+pub mod store;

@@ -19,6 +19,7 @@ const LAYERS: &[&[&str]] = &[
     &["engine::app", "engine::slots", "engine::gate", "engine::balance", "engine::inbox"],
     &["engine", "engine::reactor"],
     &["app::crypto", "app::protocol", "app::mail"],
+    &["store"],
     &["app::config", "app::figures"],
     &["app::relay", "app::members"],
     &["app::session"],
@@ -37,6 +38,9 @@ const UNSAFE: &[&str] =
 
 /// Files that may sleep: the wait of the main thread for its reactors, and a bench that waits for a thread to rest.
 const SLEEPS: &[&str] = &["src/server/mod.rs", "benches/common/process.rs"];
+
+/// Files that may look at a clock all the same: a thread gives the time to what it runs.
+const CLOCKS: &[&str] = &["src/store/thread.rs"];
 
 /// A Rust file, taken apart far enough for these rules.
 struct Source {
@@ -279,7 +283,7 @@ fn imports(source: &Source) -> Vec<String> {
 fn place_on_the_map(source: &Source) -> Vec<String> {
     let module = source.module().unwrap_or_default().join("::");
     let is_part = module.matches("::").count() == 1
-        && ["engine::", "app::", "server::"].iter().any(|tree| module.starts_with(tree));
+        && ["engine::", "app::", "store::", "server::"].iter().any(|tree| module.starts_with(tree));
     let is_there = include_str!("../src/lib.rs").contains(&format!("`{module}`"));
     if is_part && !is_there { vec![format!("{}: not on the map in src/lib.rs", source.path)] } else { vec![] }
 }
@@ -303,7 +307,8 @@ fn words(source: &Source) -> Vec<String> {
             "todo" | "unimplemented" | "dbg" if source.token(at + 1) == "!" => say(*line, token),
             "#" if source.has(at, &["#", "[", "ignore"]) => say(*line, "an ignored test"),
             "Instant" | "SystemTime"
-                if ["src/engine/", "src/app/"].iter().any(|of| source.path.starts_with(of)) =>
+                if ["src/engine/", "src/app/", "src/store/"].iter().any(|of| source.path.starts_with(of))
+                    && !may(CLOCKS) =>
             {
                 say(*line, "a clock: the time is given, and it is monotonic")
             }
@@ -399,6 +404,9 @@ fn a_wrong_import_is_seen_however_it_is_written() {
         ("src/app/mod.rs", "use crate::server::Running;", "server::Running"),
         ("src/app/store.rs", "mod tests { mod inner {} } use crate::cli;", "cli"),
         ("src/server/mod.rs", "use crate::cli::serve;", "cli::serve"),
+        ("src/store/keeper.rs", "use crate::app::config::Config;", "app::config::Config"),
+        ("src/store/keeper.rs", "use crate::app::session::Session;", "app::session::Session"),
+        ("src/engine/inbox.rs", "use crate::store::Store;", "store::Store"),
         ("src/engine/colour.rs", "", "tests/tidy.rs do not name this module"),
         ("src/colour.rs", "", "no place among the layers of tests/tidy.rs"),
     ];
@@ -438,6 +446,8 @@ fn a_right_import_is_left_alone() {
         ("src/engine/io/memory.rs", "#[cfg(test)] mod tests { use super::super::reactor::Reactor; }"),
         ("src/engine/io/memory/tests.rs", "use crate::engine::reactor::Reactor;"),
         ("src/server/mod.rs", "use crate::{app::Mida, engine::io::epoll::Epoll};"),
+        ("src/store/mod.rs", "use self::keeper::Now; use crate::{app::mail::Job, engine::inbox::Inbox};"),
+        ("src/server/mod.rs", "use crate::store::Store;"),
         ("src/main.rs", "mod cli; use mida::server; use crate::cli::serve; use cli::keygen;"),
         ("src/lib.rs", "pub use crate::server::start; pub use engine::app::App;"),
         ("tests/conformance.rs", "use mida::server::start;"),
@@ -453,6 +463,8 @@ fn a_module_that_the_map_does_not_name_is_seen() {
         ("src/engine/colour.rs", 1),
         ("src/app/colour/mod.rs", 1),
         ("src/server/time.rs", 1),
+        ("src/store/colour.rs", 1),
+        ("src/store/book.rs", 0),
         ("src/engine/pool.rs", 0),
         ("src/engine/io/colour.rs", 0),
         ("src/cli/colour.rs", 0),
@@ -494,10 +506,11 @@ fn a_forbidden_word_is_seen_in_code_and_not_in_text() {
     for text in wrong {
         assert_eq!(words(&Source::new("tests/x.rs", text)).len(), 1, "{text}");
     }
-    for path in ["src/engine/timer.rs", "src/app/session.rs"] {
+    for path in ["src/engine/timer.rs", "src/app/session.rs", "src/store/keeper.rs"] {
         for text in ["use std::time::Instant;", "let now = SystemTime::now();"] {
             assert_eq!(words(&Source::new(path, text)).len(), 1, "{path}: {text}");
             assert_eq!(words(&Source::new("src/server/mod.rs", text)).len(), 0, "{text}");
+            assert_eq!(words(&Source::new("src/store/thread.rs", text)).len(), 0, "{text}");
         }
     }
     let right = [
