@@ -34,6 +34,9 @@ pub mod repeats;
 pub mod rows;
 pub mod thread;
 
+#[cfg(test)]
+mod tests;
+
 pub use caps::Caps;
 pub use thread::{Figures, Jobs, Running, ThreadWaker, Words};
 

@@ -104,6 +104,10 @@ impl Repeats {
             at = next;
         }
         self.bytes += group.bytes;
+        // A clock that was set back makes older groups look younger than this one: they are not.
+        for older in self.groups.iter_mut().rev().take_while(|older| older.until_ms > until_ms) {
+            older.until_ms = until_ms;
+        }
         self.groups.push_back(group);
         Ok(())
     }
