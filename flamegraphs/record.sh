@@ -31,7 +31,7 @@ work=$(mktemp -d)
 config=$work/mida.toml
 note() { printf 'note = "%s"\n' "$(printf '%010d%0100d' "$1" 0)" >"$config"; }
 note 0
-exec 3< <(exec "$mida" --listen 127.0.0.1:0 --config "$config" "${flags[@]}" 2>"$work/log")
+exec 3< <(exec "$mida" --ephemeral --listen 127.0.0.1:0 --config "$config" "${flags[@]}" 2>"$work/log")
 server=$!
 trap 'kill "$server" 2>/dev/null || true; rm -rf "$work"' EXIT
 read -r -t 10 _ _ url <&3

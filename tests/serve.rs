@@ -140,7 +140,7 @@ fn the_first_sigterm_says_goodbye_and_the_second_ends_at_once() {
 #[test]
 fn a_full_disk_behind_its_log_and_a_closed_standard_output_do_not_end_it() {
     // The shell's only part is where standard error goes.
-    let command = format!("exec {} --listen 127.0.0.1:0 2>/dev/full", env!("CARGO_BIN_EXE_mida"));
+    let command = format!("exec {} --ephemeral --listen 127.0.0.1:0 2>/dev/full", env!("CARGO_BIN_EXE_mida"));
     let mut child = std::process::Command::new("sh")
         .args(["-c", &command])
         .stdout(std::process::Stdio::piped())
@@ -170,4 +170,20 @@ fn it_says_what_it_has_room_for_and_refuses_beyond_it() {
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     first.ask();
     first.until(br#""t":1"#);
+}
+
+#[test]
+fn one_server_has_a_data_directory_and_the_second_says_who() {
+    let data = common::path("data").to_str().unwrap().to_owned();
+    let first = Server::start(&["--data", &data]);
+    let second = Process::run(&["--listen", "127.0.0.1:0", "--data", &data], "");
+    assert_eq!((second.code, second.lines.len()), (Some(2), 0));
+    assert_eq!(second.stderr.lines().count(), 1, "{}", second.stderr);
+    assert!(second.stderr.contains(&format!("is in use by process {}", first.id())), "{}", second.stderr);
+    first.signal(Signal::KILL);
+    drop(first);
+    let third = Server::start(&["--data", &data]);
+    third.signal(Signal::TERM);
+    assert_eq!(third.wait().code, Some(0));
+    fs::remove_dir_all(data).unwrap();
 }

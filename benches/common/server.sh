@@ -14,7 +14,7 @@ unlimited=(--limit anonymous_messages_per_minute=0 --limit member_messages_per_m
 # start FLAGS...: a server on its core; sets `server` and `url`. Its log is "$work/log".
 start() {
     mkfifo "$work/out"
-    "$mida" --cores "$server_core" --listen 127.0.0.1:0 "$@" >"$work/out" 2>"$work/log" &
+    "$mida" --ephemeral --cores "$server_core" --listen 127.0.0.1:0 "$@" >"$work/out" 2>"$work/log" &
     server=$!
     read -r _ _ url <"$work/out"
     rm "$work/out"

@@ -5,6 +5,7 @@ use mida::{
     app::{config::Config, protocol::encode::AuthMode},
     engine::{limits::Limits, proxies::Cidr},
     server::listen::Address,
+    store::Caps,
 };
 use serde::{Deserialize, Deserializer, de::Error};
 use std::{
@@ -16,6 +17,7 @@ use std::{
 };
 
 pub const REACTORS_PER_CORE_MAX: u32 = 1_024;
+const STORE_BYTES_LEAST: u64 = 1 << 20;
 
 /// Each field is a flag, and in the file a key of the same name.
 #[derive(Args, Clone, Debug, Default, Deserialize, PartialEq)]
@@ -71,6 +73,18 @@ pub struct Options {
     #[arg(long, value_name = "CIDR", value_parser = network)]
     #[serde(deserialize_with = "networks")]
     pub trusted_proxy: Vec<Cidr>,
+    /// Directory of messages and accounts, made if it is not there [default: ./mida-data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Keep no messages and no accounts
+    #[arg(long, conflicts_with = "data")]
+    pub ephemeral: bool,
+    /// Days for which a message is kept that nobody acks, 1 to 3650 [default: 30]
+    #[arg(long, value_name = "N")]
+    pub keep_days: Option<u64>,
+    /// Bytes of all messages and accounts, at least 1048576 [default: 1073741824]
+    #[arg(long, value_name = "N")]
+    pub store_bytes: Option<u64>,
     /// Connections of the whole server [default: what the open-file limit allows]
     #[arg(long, value_name = "N")]
     pub max_connections: Option<u32>,
@@ -171,6 +185,11 @@ impl Options {
             maintenance_in: self.maintenance_in.or(file.maintenance_in),
             public_host: list(self.public_host, file.public_host),
             trusted_proxy: list(self.trusted_proxy, file.trusted_proxy),
+            ephemeral: self.ephemeral || file.ephemeral && self.data.is_none(),
+            // One that the file names says nothing to who wants none.
+            data: if self.ephemeral { None } else { self.data.or(file.data) },
+            keep_days: self.keep_days.or(file.keep_days),
+            store_bytes: self.store_bytes.or(file.store_bytes),
             max_connections: self.max_connections.or(file.max_connections),
             admin: self.admin.or(file.admin),
             admin_token: self.admin_token.or(file.admin_token),
@@ -189,6 +208,27 @@ impl Options {
         match self.reactors_per_core.unwrap_or(1) {
             reactors @ 1..=REACTORS_PER_CORE_MAX => Ok(reactors as usize),
             reactors => Err(format!("reactors-per-core is 1 to {REACTORS_PER_CORE_MAX}, not {reactors}")),
+        }
+    }
+
+    /// Where messages are kept, and how many; none: they are not.
+    ///
+    /// # Errors
+    /// One line on the option that cannot be taken.
+    pub fn store(&self) -> Result<Option<(&Path, Caps)>, String> {
+        let days = self.keep_days.unwrap_or(30);
+        if !(1..=3_650).contains(&days) {
+            return Err(format!("keep-days is 1 to 3650, not {days}"));
+        }
+        let mut caps = Caps::default().keep_days(days);
+        caps.store_bytes = self.store_bytes.unwrap_or(caps.store_bytes);
+        if caps.store_bytes < STORE_BYTES_LEAST {
+            return Err(format!("store-bytes is at least {STORE_BYTES_LEAST}, not {}", caps.store_bytes));
+        }
+        match (&self.data, self.ephemeral) {
+            (Some(_), true) => Err("data and ephemeral contradict each other".to_owned()),
+            (None, true) => Ok(None),
+            (data, false) => Ok(Some((data.as_deref().unwrap_or(Path::new("mida-data")), caps))),
         }
     }
 
@@ -223,6 +263,7 @@ impl Options {
     pub fn config(&self, now_ms: u64) -> Result<Config, String> {
         let limits = Arc::new(self.limits()?);
         self.drain()?;
+        self.store()?;
         let heartbeat_ms = self.heartbeat.unwrap_or(30_000);
         if !(100..=3_600_000).contains(&heartbeat_ms) {
             return Err(format!("heartbeat is 100 to 3600000 milliseconds, not {heartbeat_ms}"));
@@ -295,6 +336,9 @@ mod tests {
             maintenance-in = 60
             public-host = ["a.example"]
             trusted-proxy = ["10.0.0.0/8", "::1"]
+            data = "/var/lib/mida"
+            keep-days = 3
+            store-bytes = 2000000
             max-connections = 10
             admin = "127.0.0.1:9090"
             admin-token = "token"
@@ -321,9 +365,30 @@ mod tests {
         assert_eq!(options.reactors_per_core(), Ok(3));
         assert_eq!(options.trusted_proxy, ["10.0.0.0/8", "::1"].map(|text| text.parse().unwrap()));
         assert_eq!(options.drain(), Ok(Duration::from_secs(7)));
+        let (data, caps) = options.store().unwrap().unwrap();
+        assert_eq!((data, caps.store_bytes), (Path::new("/var/lib/mida"), 2_000_000));
+        assert_eq!((caps.keep_ms, caps.unseen_keep_ms), (3 * 86_400_000, 3 * 86_400_000));
         assert_eq!(options.admin, Some(([127, 0, 0, 1], 9090).into()));
         assert_eq!((options.admin_token, options.admin_host.len()), (Some("token".into()), 1));
         assert_eq!((config.hosts, config.origins.len(), config.batching), (options.public_host, 1, true));
+    }
+
+    #[test]
+    fn a_flag_decides_whether_anything_is_kept() {
+        let kept = |flags: &[&str], text: &str| {
+            let keeps = Options { data: None, ephemeral: false, ..Options::default() };
+            let flags = Options {
+                data: flags.contains(&"data").then(|| "flag".into()),
+                ephemeral: flags.contains(&"ephemeral"),
+                ..keeps
+            };
+            let options = flags.over(file(text).unwrap());
+            options.store().unwrap().map(|(data, _)| data.to_str().unwrap().to_owned())
+        };
+        assert_eq!(kept(&[], "name = 'a'").as_deref(), Some("mida-data"));
+        assert_eq!(kept(&["ephemeral"], "data = 'file'\nname = 'b'"), None);
+        assert_eq!(kept(&["data"], "ephemeral = true").as_deref(), Some("flag"));
+        assert_eq!(kept(&[], "data = 'file'").as_deref(), Some("file"));
     }
 
     #[test]
@@ -331,6 +396,9 @@ mod tests {
         for (text, says) in [
             ("heartbeat = 99", "heartbeat is 100"),
             ("drain-seconds = 3601", "drain-seconds is 0"),
+            ("keep-days = 0", "keep-days is 1"),
+            ("store-bytes = 1000", "store-bytes is at least"),
+            ("data = 'x'\nephemeral = true", "contradict"),
             ("name = 3", "line 1"),
             ("\nnmae = 'x'", "line 2"),
             ("listen = ['nowhere']", "line 1"),

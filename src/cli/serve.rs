@@ -20,6 +20,7 @@ use mida::{
         memory,
         notify::notify,
     },
+    store::Store,
 };
 use std::{
     io::{self, IsTerminal, Write},
@@ -91,6 +92,10 @@ pub fn run(flags: Flags) -> Result<ExitCode, String> {
     let mut generators =
         generators.map_err(|error| format!("the system gives no random bytes: {error}"))?.into_iter();
     let online = Online::new(plan.reactors());
+    // A predecessor has the directory until this process serves.
+    let open = if predecessor.is_some() { Store::open_later } else { Store::open };
+    let store = options.store()?.map(|(data, caps)| open(data, caps, plan.reactors()));
+    let store = store.transpose().map_err(|error| error.to_string())?;
     let running = server::start(&plan, clock, |number, _| {
         let rng = generators.next().expect("one was made for each reactor");
         Mida::new(config.clone(), online.of(number), rng)
@@ -98,6 +103,8 @@ pub fn run(flags: Flags) -> Result<ExitCode, String> {
     .map_err(|error| error.to_string())?;
 
     let running = Arc::new(running);
+    let store = store.map(|store| store.start(Box::new(drop)));
+    let store = store.transpose().map_err(|error| format!("cannot start the store: {error}"))?;
     let mut service = None;
     if let Some(listener) = admin_listener {
         let answering = Service::new(running.clone(), clock, guard).listen(listener);
@@ -128,7 +135,7 @@ pub fn run(flags: Flags) -> Result<ExitCode, String> {
         Some(pipe) => successor::tell_predecessor(pipe),
         None => notify("READY=1\nSTATUS=serving"),
     }
-    Life::new(flags, options, config, clock, online, running, service, launch).run(signals);
+    Life::new(flags, options, config, clock, online, running, store, service, launch).run(signals);
     Ok(ExitCode::SUCCESS)
 }
 

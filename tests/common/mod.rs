@@ -44,14 +44,20 @@ pub struct Ended {
 }
 
 impl Process {
+    /// A server keeps nothing, unless it is told where.
     pub fn start(arguments: &[&str]) -> Process {
-        Process::spawn(Command::new(env!("CARGO_BIN_EXE_mida")).args(arguments))
+        Process::spawn(Command::new(env!("CARGO_BIN_EXE_mida")).args(arguments).args(ephemeral(arguments)))
     }
 
     /// Starts it with room for so many open files in each table.
     pub fn start_with_files(open_files: u32, arguments: &[&str]) -> Process {
         let script = format!("ulimit -n {open_files} && exec \"$0\" \"$@\"");
-        Process::spawn(Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_mida")]).args(arguments))
+        Process::spawn(
+            Command::new("sh")
+                .args(["-c", &script, env!("CARGO_BIN_EXE_mida")])
+                .args(arguments)
+                .args(ephemeral(arguments)),
+        )
     }
 
     pub fn spawn(command: &mut Command) -> Process {
@@ -239,6 +245,14 @@ impl Server {
     pub fn wait(self) -> Ended {
         self.process.wait()
     }
+}
+
+/// What is to be added to these arguments so that a server leaves no directory behind; nothing for other commands.
+pub fn ephemeral(arguments: &[&str]) -> Option<&'static str> {
+    let is_server = arguments.first().is_none_or(|first| first.starts_with("--") || *first == "serve");
+    let says_itself = ["--data", "--ephemeral", "--help", "--version"];
+    let is_said = arguments.iter().any(|argument| says_itself.contains(argument));
+    (is_server && !is_said).then_some("--ephemeral")
 }
 
 /// The number right behind `word`, where it stands first.

@@ -23,7 +23,7 @@ serve() {
     local name=$1 line='' stdout
     shift
     mkfifo "$scratch/$name.stdout"
-    "$MIDA" "$@" >"$scratch/$name.stdout" 2>"$scratch/$name.stderr" &
+    "$MIDA" --ephemeral "$@" >"$scratch/$name.stdout" 2>"$scratch/$name.stderr" &
     exec {stdout}<"$scratch/$name.stdout" # stays open: a server may go on to write
     if ! read -r -t 20 line <&"$stdout" || [[ $line != "listening on ws://"* ]]; then
         echo "the server '$name' did not start: $line" >&2

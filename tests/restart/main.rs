@@ -48,7 +48,7 @@ impl Line {
     }
 
     pub fn with(flags: &[&str]) -> Self {
-        Self::start(Command::new(MIDA).args(flags))
+        Self::start(Command::new(MIDA).args(flags).args(common::ephemeral(flags)))
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -146,7 +146,7 @@ fn sockets_of_a_service_manager_outlive_the_server() {
     };
     // The shell stays the process that the descriptors are for.
     let script = format!("NOTIFY_SOCKET=@{name} exec \"$0\" \"$@\" >/dev/null 2>&1");
-    let arguments = ["-c", &script, MIDA, "--drain-seconds", "0"].map(OsString::from);
+    let arguments = ["-c", &script, MIDA, "--ephemeral", "--drain-seconds", "0"].map(OsString::from);
     let passed = [("mida.socket".to_owned(), tcp.as_fd()), ("mida.socket".to_owned(), local.as_fd())];
     let mut waiting = Vec::new();
     for round in 0..2 {
@@ -185,8 +185,10 @@ fn a_successor_takes_every_listener_over_and_nobody_is_lost() {
     fs::write(&config, "reactors-per-core = 1\n").unwrap();
     let flags = ["--listen", "127.0.0.1:0", "--listen", &address, "--admin", "127.0.0.1:0"];
     let more = ["--drain-seconds", "1", "--config", config.to_str().unwrap()];
+    let data = path("successor-data").to_str().unwrap().to_owned();
     let mut command = Command::new(MIDA);
-    let mut line = Line::start(command.args(flags).args(more).env("NOTIFY_SOCKET", &notify));
+    command.args(flags).args(more).args(["--data", &data]);
+    let mut line = Line::start(command.env("NOTIFY_SOCKET", &notify));
     assert!(told().starts_with("READY=1\n"));
     let started = || metrics::scrape(line.admin()).sum("process_start_time_seconds", &[]);
     let before = started();
@@ -205,6 +207,7 @@ fn a_successor_takes_every_listener_over_and_nobody_is_lost() {
     assert_eq!(line.first.wait_alone(), Some(0), "the first ends alone");
     let log = line.first.stderr_with("told=40 cut=0");
     assert!(log.contains("reactors=3"), "{log}");
+    line.first.stderr_with("the store is open");
     // Not before: the first accepts until all its reactors know, and sends those away with the last.
     let mut new: Vec<_> = (0..40).map(|nth| Client::open(&line.at[nth % 2])).collect();
     new.iter_mut().for_each(asked);
@@ -221,6 +224,7 @@ fn a_successor_takes_every_listener_over_and_nobody_is_lost() {
     assert!(told().starts_with("STOPPING=1\n"));
     line.first.stderr_with_several("ended", 2);
     assert!(!fs::exists(file).unwrap());
+    fs::remove_dir_all(data).unwrap();
 }
 
 /// Makes `link` a program of this text. The shell writes it: a file that this process had open for writing could
@@ -236,7 +240,7 @@ fn a_successor_that_fails_changes_nothing() {
     let is_mida = format!("#!/bin/sh\nexec {MIDA} \"$@\"\n");
     program(&link, &format!("#!/bin/sh\nexec -a {link} {MIDA} \"$@\"\n").replace("#!/bin/sh", "#!/bin/bash"));
     let (address, file) = unix("fails.sock");
-    let flags = ["--listen", "127.0.0.1:0", "--listen", &address, "--drain-seconds", "0"];
+    let flags = ["--ephemeral", "--listen", "127.0.0.1:0", "--listen", &address, "--drain-seconds", "0"];
     let mut line = Line::start(Command::new(&link).args(flags));
     let mut stays: Vec<_> = line.at.iter().map(Client::open).collect();
     for (text, says) in [

@@ -23,6 +23,7 @@ use mida::{
         notify::{notify, notify_reloading},
         turns::Turns,
     },
+    store,
 };
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2},
@@ -68,6 +69,7 @@ pub struct Life {
     clock: Instant,
     online: Online,
     running: Arc<Running<Command>>,
+    store: Option<store::Running>,
     admin: Option<admin::Listening>,
     launch: Arc<Launch>,
     /// A successor is being started; closed, it is given up.
@@ -95,11 +97,12 @@ impl Life {
         clock: Instant,
         online: Online,
         running: Arc<Running<Command>>,
+        store: Option<store::Running>,
         admin: Option<admin::Listening>,
         launch: Launch,
     ) -> Self {
         let (launch, phase) = (Arc::new(launch), Phase::Serving);
-        Self { flags, options, config, clock, online, running, admin, launch, starting: None, phase }
+        Self { flags, options, config, clock, online, running, store, admin, launch, starting: None, phase }
     }
 
     /// Until the process ends.
@@ -132,10 +135,13 @@ impl Life {
         }
         let fixed = |options: &Options| {
             let admin = (options.admin, options.admin_token.clone(), options.admin_host.clone());
-            (options.listen.clone(), options.cores.clone(), options.reactors_per_core, admin)
+            let kept = (options.data.clone(), options.ephemeral, options.keep_days, options.store_bytes);
+            (options.listen.clone(), options.cores.clone(), options.reactors_per_core, admin, kept)
         };
         if fixed(&options) != fixed(&self.options) {
-            tracing::warn!("listen, cores, reactors-per-core and admin change only with a restart");
+            tracing::warn!(
+                "listen, cores, reactors-per-core, admin and what is kept change only with a restart"
+            );
         }
         let settings = settings(&config, &options);
         let config = Arc::new(config);
@@ -213,7 +219,7 @@ impl Life {
     /// Sends everybody away, and ends when they have gone or have had their time.
     fn leave(&mut self, phase: Phase, successor: Option<u32>) {
         self.phase = phase;
-        let (running, admin) = (self.running.clone(), self.admin.take());
+        let (running, admin, store) = (self.running.clone(), self.admin.take(), self.store.take());
         let over = self.options.drain().unwrap_or_default();
         // A reactor that rests has not said lately what it has.
         running.take_pulse(PULSE_MOST);
@@ -232,6 +238,10 @@ impl Life {
         }
         let is_passed = successor.is_some();
         thread::spawn(move || {
+            // The successor waits for it.
+            if let Some(store) = store.as_ref().filter(|_| is_passed) {
+                store.close();
+            }
             let drain = Drain { over_ms: over.as_millis() as u64, passed: is_passed };
             let until = Instant::now() + over + AFTER_DRAIN;
             running.drain(drain, over + AFTER_DRAIN);
@@ -248,6 +258,9 @@ impl Life {
             running.wait(until.saturating_duration_since(Instant::now()));
             if let Some(admin) = admin {
                 admin.close(ANSWER_MOST);
+            }
+            if let Some(store) = store {
+                store.close();
             }
             say_last(&running, &before);
             exit(0);
