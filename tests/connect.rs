@@ -39,7 +39,8 @@ fn a_session_by_key_is_sealed_from_the_challenge_on() {
     let lines = parsed(&ended);
     assert_eq!(lines[0]["event"]["data"]["perms"], json!(["metadata", "auth"]));
     assert_eq!(lines[2]["event"]["data"]["passed"], json!(true));
-    assert_eq!(lines[3]["event"]["data"]["perms"], json!(["metadata"]));
+    let perms = json!(["metadata", "send", "topic.join", "topic.publish"]);
+    assert_eq!(lines[3]["event"]["data"]["perms"], perms);
     let metadata = &lines[4]["event"]["data"];
     assert_eq!((&metadata["name"], &metadata["note"]), (&json!("Example"), &json!("Hello")));
     assert_eq!(lines[5], json!({"close": {"code": 1000, "reason": ""}}));
@@ -94,7 +95,7 @@ fn people_type_and_read_lines() {
     let server = Server::start(&["--name", "a\u{9b}b"]);
     let (file, identity) = key("people");
     let mut client = Process::start(&["connect", &server.url()]);
-    let rules = "< clear  rules      heartbeat 30 s, batching off, you may: metadata auth";
+    let rules = "< clear  rules      heartbeat 30 s, batching off, extensions: msg, you may: metadata auth";
     assert_eq!(client.line(), rules);
     client.write("hello\n{\"t\":1,}\n/what\n\n/login /nonexistent\n/help\n/metadata\n");
     assert!(client.line().starts_with(r"< clear  metadata   a\u{9b}b, 0 online, up "));

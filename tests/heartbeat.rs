@@ -30,7 +30,7 @@ fn client(server: &Server) -> std::net::TcpStream {
     socket.write_all(frames::UPGRADE).unwrap();
     let (mut head, mut buffer) = (Vec::new(), [0; 1_024]);
     // The rules hold the only "ext".
-    let end = br#""ext":[]}}"#;
+    let end = br#""ext":["msg"]}}"#;
     let behind = loop {
         let read = socket.read(&mut buffer).unwrap();
         assert!(read > 0, "upgraded");

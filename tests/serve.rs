@@ -31,7 +31,7 @@ impl Client {
         let mut socket = TcpStream::connect(address).unwrap();
         socket.write_all(frames::UPGRADE).unwrap();
         let mut client = Self { socket, bytes: Vec::new() };
-        client.until(br#""ext":[]}}"#);
+        client.until(br#""ext":["msg"]}}"#);
         client
     }
 

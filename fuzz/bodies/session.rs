@@ -4,7 +4,7 @@
 use super::input::Input;
 use mida::{
     app::{
-        config::Config,
+        config::{Config, Permissions},
         crypto::{
             challenge::{Challenge, sign_mida_v1},
             hex,
@@ -75,6 +75,8 @@ fn config(input: &mut Input<'_>) -> Config {
             .iter()
             .map(|host| (*host).to_owned())
             .collect(),
+        // The model has no messages between keys.
+        members: Permissions::NONE,
         limits: Arc::new(limits),
         ..Config::default()
     }

@@ -1,8 +1,11 @@
 //! What the operator says about the service: shared by all reactors, replaced whole on a reload.
 
-use super::protocol::encode::{AuthMode, Metadata};
+use super::{
+    crypto::key::Identity,
+    protocol::encode::{AuthMode, Metadata},
+};
 use crate::engine::limits::Limits;
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 /// The service as its clients see it.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +27,54 @@ pub struct Config {
     pub origins: Vec<String>,
     /// Hosts that a `mida-v1` solution may name; empty: `localhost:PORT` and the socket's own address.
     pub hosts: Vec<String>,
+    /// What a connection with a proven key may do.
+    pub members: Permissions,
+    /// What others may; of these only [`Permissions::JOIN`] counts, since a message names its sender's key.
+    pub anonymous: Permissions,
+    /// Keys that may not log in, and get no messages.
+    pub blocked: Arc<HashSet<Identity>>,
+    /// If there is this list, only keys on it may.
+    pub allowed: Option<Arc<HashSet<Identity>>>,
+    /// Whether a sender may learn that a key is connected.
+    pub presence: bool,
     pub limits: Arc<Limits>,
+}
+
+/// What a connection may ask for beyond its login.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Permissions(u8);
+
+impl Permissions {
+    pub const NONE: Self = Self(0);
+    pub const SEND: Self = Self(1);
+    pub const JOIN: Self = Self(2);
+    pub const PUBLISH: Self = Self(4);
+    pub const ALL: Self = Self(7);
+
+    const NAMES: [(Self, &str); 3] =
+        [(Self::SEND, "send"), (Self::JOIN, "topic.join"), (Self::PUBLISH, "topic.publish")];
+
+    /// By the name in `perms`.
+    pub fn of(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, known)| *known == name).map(|(permission, _)| *permission)
+    }
+
+    /// The names in `perms`.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMES.iter().filter(move |(permission, _)| self.has(*permission)).map(|(_, name)| *name)
+    }
+
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
 }
 
 impl Default for Config {
@@ -41,6 +91,11 @@ impl Default for Config {
             bound_only: false,
             origins: Vec::new(),
             hosts: Vec::new(),
+            members: Permissions::ALL,
+            anonymous: Permissions::NONE,
+            blocked: Arc::default(),
+            allowed: None,
+            presence: true,
             limits: Arc::default(),
         }
     }
@@ -71,7 +126,29 @@ impl Config {
             let limits = &config.limits;
             (config.heartbeat_ms, config.auth_within_ms, limits.message_bytes, limits.batch_messages)
         };
-        of(self) != of(before) || self.auth != before.auth
+        let perms = |config: &Config| (config.members, config.anonymous);
+        of(self) != of(before) || self.auth != before.auth || perms(self) != perms(before)
+    }
+
+    /// Whether a key that was let in before may be unwanted now.
+    pub fn admits_other_than(&self, before: &Config) -> bool {
+        (&self.blocked, &self.allowed) != (&before.blocked, &before.allowed)
+    }
+
+    /// Whether this key may log in, and get messages.
+    pub fn admits(&self, identity: &Identity) -> bool {
+        !self.blocked.contains(identity) && self.allowed.as_ref().is_none_or(|keys| keys.contains(identity))
+    }
+
+    /// What a connection may ask for, by whether its key is proven.
+    pub fn permissions(&self, is_proven: bool) -> Permissions {
+        if is_proven { self.members } else { self.anonymous.and(Permissions::JOIN) }
+    }
+
+    /// Whether there are messages between keys here (`msg` in `ext`).
+    pub fn has_messages(&self) -> bool {
+        let of_members = self.auth == AuthMode::Signature && self.members != Permissions::NONE;
+        of_members || self.permissions(false) != Permissions::NONE
     }
 
     /// Whether a browser page from `origin` may connect to this `host` (its Host header).

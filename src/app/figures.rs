@@ -50,6 +50,25 @@ figures! {
     struck;
     /// Connections of which the host that they dialled is kept.
     kept_hosts;
+    /// Recipients of messages that were not stored; a topic is one.
+    routed;
+    /// Recipients of messages that the store was asked to keep.
+    stored;
+    /// Receipts of this core's senders.
+    delivered;
+    told_stored;
+    refused_offline;
+    refused_mailbox_full;
+    refused_store_full;
+    refused_id_reused;
+    refused_forbidden;
+    /// Connections with stored messages in flight, or behind.
+    windows;
+    /// Recipients of this core's messages without an answer, and the bytes of those messages.
+    on_the_way;
+    on_the_way_bytes;
+    /// Topics that somebody here has joined.
+    topics;
 }
 
 #[cfg(test)]

@@ -131,13 +131,13 @@ impl Members {
         self.keys
     }
 
-    /// From now on the member is found by its key.
-    pub fn list(&mut self, handle: u32) {
+    /// From now on the member is found by its key; true: it is the first of it.
+    pub fn list(&mut self, handle: u32) -> bool {
         let Self { records, shards, hasher, keys } = self;
-        let Some(member) = records.get(handle).filter(|member| !member.is_listed()) else { return };
+        let Some(member) = records.get(handle).filter(|member| !member.is_listed()) else { return false };
         let hash = hash(hasher, &member.identity);
         let has_key = |other: &u32| records.get(*other).is_some_and(|it| it.identity == member.identity);
-        let Some(shard) = shards.get_mut(shard_of(hash)) else { return };
+        let Some(shard) = shards.get_mut(shard_of(hash)) else { return false };
         let first = shard.find(hash, has_key).copied();
         let mut next = NIL;
         match first {
@@ -158,12 +158,13 @@ impl Members {
         if let Some(member) = records.get_mut(handle) {
             (member.next, member.prev) = (next, first.map_or(FIRST, before));
         }
+        first.is_none()
     }
 
-    /// From now on the member is not found by its key, if it was.
-    pub fn unlist(&mut self, handle: u32) {
+    /// From now on the member is not found by its key, if it was; the key, if it was the last of it.
+    pub fn unlist(&mut self, handle: u32) -> Option<Identity> {
         let Self { records, shards, hasher, keys } = self;
-        let Some(member) = records.get_mut(handle).filter(|member| member.is_listed()) else { return };
+        let member = records.get_mut(handle).filter(|member| member.is_listed())?;
         let prev = std::mem::replace(&mut member.prev, UNLISTED);
         let next = std::mem::replace(&mut member.next, NIL);
         let identity = member.identity;
@@ -174,14 +175,14 @@ impl Members {
             if let Some(prev) = records.get_mut(prev.get() - 1) {
                 prev.next = next;
             }
-            return;
+            return None;
         }
         let hash = hash(hasher, &identity);
-        let Some(shard) = shards.get_mut(shard_of(hash)) else { return };
-        let Ok(mut place) = shard.find_entry(hash, |other| *other == handle) else { return };
+        let shard = shards.get_mut(shard_of(hash))?;
+        let mut place = shard.find_entry(hash, |other| *other == handle).ok()?;
         if next != NIL {
             *place.get_mut() = next;
-            return;
+            return None;
         }
         hash_table::OccupiedEntry::remove(place);
         *keys -= 1;
@@ -191,6 +192,7 @@ impl Members {
         } else if is_oversized(shard.len(), shard.capacity()) {
             shard.shrink_to(2 * shard.len(), |handle| hash_at(hasher, records, *handle));
         }
+        Some(identity)
     }
 
     /// Handles of the members with this key that the index knows, in no order.
@@ -201,6 +203,15 @@ impl Members {
         std::iter::successors(first, |handle| {
             self.records.get(*handle).map(|member| member.next).filter(|next| *next != NIL)
         })
+    }
+
+    /// The key with these 33 bytes, if the index knows it: then they need not be checked.
+    pub fn known(&self, bytes: &[u8; 33]) -> Option<Identity> {
+        let hash = hash_bytes(&self.hasher, bytes);
+        let handle = self.shards.get(shard_of(hash))?.find(hash, |other| {
+            self.records.get(*other).is_some_and(|member| member.identity.as_bytes() == bytes)
+        })?;
+        self.records.get(*handle).map(|member| member.identity)
     }
 
     /// Slots of the connections that have proven this key, in no order.
@@ -215,7 +226,11 @@ fn before(handle: u32) -> NonZeroU32 {
 }
 
 fn hash(hasher: &RandomState, identity: &Identity) -> u64 {
-    hasher.hash_one(identity.as_bytes())
+    hash_bytes(hasher, identity.as_bytes())
+}
+
+fn hash_bytes(hasher: &RandomState, bytes: &[u8; 33]) -> u64 {
+    hasher.hash_one(bytes)
 }
 
 fn hash_at(hasher: &RandomState, records: &Chunks<Member, BITS>, handle: u32) -> u64 {

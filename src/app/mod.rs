@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod crypto;
+mod deliver;
 pub mod figures;
 mod hosts;
 pub mod mail;
@@ -14,15 +15,18 @@ pub mod session;
 use self::{
     config::Config,
     crypto::rng::Rng,
+    deliver::Rounds,
     hosts::OwnHosts,
     protocol::decode::Decoder,
-    relay::{Command, FOUND, Found, Online},
+    relay::{Command, FOUND, Found, Mail, Offices, Online, Relay},
     session::{Answers, Session, Sessions},
 };
 use crate::engine::{
-    app::{About, Accept, App, FIGURES, Hold, Later, Link, Reach},
+    app::{About, Accept, App, FIGURES, Hold, Later, Link, Others, Reach},
     error::{Close, Refusal},
-    outbox::{Form, Gather, Run},
+    inbox::Post,
+    io::Token,
+    outbox::{Form, Gather, Run, Shared},
     wire::{Kind, Opcode, upgrade::Request},
 };
 use std::sync::Arc;
@@ -45,6 +49,9 @@ pub struct Mida {
     own_hosts: OwnHosts,
     /// Host header of the upgrade that is being answered.
     dialled: String,
+    rounds: Rounds,
+    /// Kept from one delivery to the next.
+    slots: Vec<u32>,
 }
 
 impl Mida {
@@ -55,7 +62,17 @@ impl Mida {
             own_hosts: OwnHosts::default(),
             config,
             dialled: String::new(),
+            rounds: Rounds::default(),
+            slots: Vec::new(),
         }
+    }
+
+    /// As reactor number `own` of a server: with other reactors, and perhaps a store. `unix_ms` is the Unix time
+    /// when the server's time began.
+    pub fn with(mut self, own: usize, offices: Offices, unix_ms: u64) -> Self {
+        let own = u16::try_from(own).unwrap_or(u16::MAX);
+        self.sessions.connect(Relay::new(own, offices), unix_ms);
+        self
     }
 
     /// Connections with an accepted key.
@@ -70,6 +87,7 @@ impl App for Mida {
 
     fn turn(&mut self, now_ms: u64) {
         self.sessions.turn(now_ms, &self.config);
+        self.rounds.turn();
     }
 
     fn upgrade(&mut self, request: &Request<'_>) -> Result<Accept<Session>, Refusal> {
@@ -136,7 +154,19 @@ impl App for Mida {
         match command {
             Command::Reload(reload) => {
                 self.config = reload.config.clone();
-                if reload.rules || reload.metadata.is_some() { Reach::Everyone } else { Reach::Nobody }
+                if reload.rules || reload.keys || reload.metadata.is_some() {
+                    Reach::Everyone
+                } else {
+                    Reach::Nobody
+                }
+            }
+            Command::Mail(mail) => {
+                self.sessions.relay.receive(std::mem::take(mail));
+                Reach::Nobody
+            }
+            Command::Words(words) => {
+                self.sessions.relay.receive(std::mem::take(words).into_iter().map(Mail::Word));
+                Reach::Nobody
             }
             Command::Find(find) => {
                 Reach::These(self.sessions.connections_of(&find.identity).take(FOUND).collect())
@@ -152,6 +182,24 @@ impl App for Mida {
         }
     }
 
+    fn meet(&mut self, _number: usize, ways: Vec<Arc<dyn Post<Command>>>) {
+        self.sessions.relay.meet(ways);
+    }
+
+    #[inline]
+    fn has_letters(&self) -> bool {
+        self.sessions.relay.is_busy() || self.rounds.can_go_on()
+    }
+
+    fn deliver(&mut self, others: &mut dyn Others<Session>) {
+        self.bring_all(others);
+    }
+
+    fn end_turn(&mut self, now_ms: u64) -> u64 {
+        let wakes_ms = self.sessions.relay.end_turn(now_ms);
+        if self.rounds.is_empty() { wakes_ms } else { now_ms }
+    }
+
     fn figures(&self) -> [u64; FIGURES] {
         self.sessions.figures().to_array()
     }
@@ -159,6 +207,9 @@ impl App for Mida {
     fn visit(&mut self, link: &mut Link<'_, Session>, command: &Command) {
         let Command::Reload(reload) = command else { return };
         let session = *link.conn;
+        if reload.keys && !self.sessions.is_welcome(&session, &self.config) {
+            return link.close(Close::AuthFailed);
+        }
         if let Some(metadata) = &reload.metadata {
             link.share(form(&session), metadata);
         }
@@ -239,5 +290,13 @@ impl Answers for Sealer<'_, '_> {
 
     fn number(&self) -> u64 {
         self.link.token.number()
+    }
+
+    fn share(&mut self, session: &Session, message: &Arc<Shared>) {
+        self.link.share(form(session), message);
+    }
+
+    fn token(&self) -> Token {
+        self.link.token
     }
 }

@@ -4,32 +4,39 @@
 
 use super::{
     config::Config,
-    crypto::{
-        challenge::{self, Challenge, Scheme},
-        key::Identity,
-        rng::Rng,
-        seal::Epoch,
-    },
+    crypto::{key::Identity, rng::Rng, seal::Epoch},
     figures::Figures,
-    members::{Member, Members},
+    members::Members,
     protocol::{
         decode::Message,
-        encode::{self, AuthMode, Rules},
-        event::{self, Auth, ErrorCode, Event, Reason, Solution},
+        encode::{self, Rules},
+        event::{self, ErrorCode, Event},
     },
-    relay::Online,
+    relay::{Online, Relay, Subscribers},
 };
 use crate::engine::{
     app::Hold,
     chunks::{Chunks, is_oversized},
     error::Close,
+    io::Token,
+    outbox::Shared,
 };
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 mod kept;
+mod login;
+mod mailing;
+mod windows;
 
 pub use self::kept::Session;
-use self::kept::{CHALLENGED, HOST_KEPT, HOST_SHIFT, KEYED, PROVEN, STRUCK};
+use self::{
+    kept::{HOST_KEPT, HOST_SHIFT, KEYED, PROVEN, STRUCK},
+    login::Login,
+    windows::Windows,
+};
 
 /// Public-key work that one turn may do, in microseconds, and what each kind is reckoned at.
 pub const VERIFY_US: u32 = 35;
@@ -37,28 +44,28 @@ pub const DERIVE_US: u32 = 65;
 
 const MINUTE_US: u64 = 60_000_000;
 
-/// An authentication under way.
-struct Login {
-    challenge: Challenge,
-    expires_ms: u64,
-    /// When authentication must have passed; `u64::MAX`: never.
-    required_ms: u64,
-    attempts_left: u32,
-    display_name: String,
+/// What a session may ask for.
+fn perms(session: &Session, config: &Config) -> Vec<&'static str> {
+    let known = session.flags & (PROVEN | KEYED) != 0;
+    let mut perms = vec!["metadata"];
+    if !known {
+        perms.push("auth");
+    }
+    perms.extend(config.permissions(session.is_proven()).names());
+    perms
 }
 
 /// What holds for this session.
-fn rules<'a>(session: &Session, config: &Config) -> Rules<'a> {
-    let known = session.flags & (PROVEN | KEYED) != 0;
+fn rules<'a>(session: &Session, config: &Config, perms: &'a [&'a str]) -> Rules<'a> {
     Rules {
         hb_ms: config.heartbeat_ms,
-        perms: if known { &["metadata"] } else { &["metadata", "auth"] },
+        perms,
         batching: session.batching(),
         auth: config.auth,
         auth_within_ms: config.auth_within_ms,
         max_message: config.limits.message_bytes,
         max_batch: config.limits.batch_messages,
-        ext: &[],
+        ext: if config.has_messages() { &["msg"] } else { &[] },
     }
 }
 
@@ -77,6 +84,10 @@ pub trait Answers {
     fn hosts<'a>(&'a mut self, config: &'a Config) -> &'a [String];
     /// Names the connection among those of its core.
     fn number(&self) -> u64;
+    /// Says what others are told too.
+    fn share(&mut self, session: &Session, message: &Arc<Shared>);
+    /// Names the connection, now and later.
+    fn token(&self) -> Token;
 }
 
 /// The sessions of one core, and what they share.
@@ -91,6 +102,14 @@ pub struct Sessions {
     online: Online,
     /// What is left of this turn's public-key budget.
     crypto_left_us: u32,
+    /// Between this core and the others, and the store.
+    pub relay: Relay,
+    subscribers: Subscribers,
+    windows: Windows,
+    /// Keys that were sent to and found to be keys, by their last byte.
+    checked: Vec<Option<Identity>>,
+    /// Unix time when the server's time began.
+    unix_ms: u64,
     /// What is counted; what is there is added by [`Sessions::figures`].
     counts: Figures,
     pub now_ms: u64,
@@ -106,9 +125,20 @@ impl Sessions {
             rng,
             online,
             crypto_left_us: 0,
+            relay: Relay::default(),
+            subscribers: Subscribers::default(),
+            windows: Windows::default(),
+            checked: Vec::new(),
+            unix_ms: 0,
             counts: Figures::default(),
             now_ms: 0,
         }
+    }
+
+    /// Has these sessions send and get messages with those of other cores and from a store. `unix_ms` is the Unix
+    /// time when the server's time began.
+    pub fn connect(&mut self, relay: Relay, unix_ms: u64) {
+        (self.relay, self.unix_ms) = (relay, unix_ms);
     }
 
     /// A new turn with its own budget.
@@ -117,10 +147,16 @@ impl Sessions {
         self.crypto_left_us = config.limits.crypto_us_per_turn;
     }
 
-    /// A session's next message waits if it may cost a verification that this turn has no budget for.
+    /// A session's next message waits for the store's word on its login, or if it may cost a verification that this
+    /// turn has no budget for; that of a member, if too much is on its way.
     #[inline]
     pub fn holds(&self, session: &Session) -> Hold {
-        if session.is_challenged() && self.crypto_left_us == 0 { Hold::Turn } else { Hold::Go }
+        match () {
+            () if session.is_challenged() && self.is_waiting(session) => Hold::Change,
+            () if session.is_challenged() && self.crypto_left_us == 0 => Hold::Turn,
+            () if session.is_proven() && self.relay.is_full() => Hold::Letter,
+            () => Hold::Go,
+        }
     }
 
     /// The connection is open: its rules. `dialled` is its Host header, in lowercase.
@@ -133,7 +169,8 @@ impl Sessions {
             }
         };
         session.flags |= host << HOST_SHIFT;
-        let rules = rules(session, config);
+        let perms = perms(session, config);
+        let rules = rules(session, config, &perms);
         out.greet(|text| encode::rules(text, &rules));
     }
 
@@ -146,8 +183,16 @@ impl Sessions {
         out: &mut impl Answers,
     ) {
         self.counts.events += 1;
-        if !self.pay(session, config, message.t, message.id, out) {
+        let price = match &message.event {
+            Ok(Event::Send(send)) => send.to.len().max(1),
+            _ => 1,
+        };
+        if !self.pay(session, config, price, message.t, message.id, out) {
             return;
+        }
+        if session.is_challenged() && self.is_waiting(session) {
+            // In one batch with the solution.
+            return self.complain(session, config, ErrorCode::AuthOrder, message.t, message.id, 0, out);
         }
         match message.event {
             Ok(Event::Metadata) => self.say_metadata(session, config, out),
@@ -158,16 +203,19 @@ impl Sessions {
             Err(ErrorCode::BadData) if message.t == Some(event::SOLUTION) => {
                 self.solution(session, config, None, message.id, out);
             }
-            Err(ErrorCode::BadData) if message.t.is_some_and(|t| t >= event::SEND) => {
+            Err(ErrorCode::BadData)
+                if message.t.is_some_and(|t| t >= event::SEND) && !config.has_messages() =>
+            {
                 self.complain(session, config, ErrorCode::UnknownEvent, message.t, message.id, 0, out);
             }
             Err(ErrorCode::BadData) if message.t == Some(event::AUTH) && session.is_sealed() => {
                 self.complain(session, config, ErrorCode::AuthOrder, message.t, message.id, 0, out);
             }
             Err(code) => self.complain(session, config, code, message.t, message.id, 0, out),
-            // `msg` is not among the extensions: nobody has these.
-            Ok(_) => {
-                self.complain(session, config, ErrorCode::UnknownEvent, message.t, message.id, 0, out);
+            Ok(event) => {
+                if let Err(code) = self.mail(session, config, &event, message.id, out) {
+                    self.complain(session, config, code, message.t, message.id, 0, out);
+                }
             }
         }
     }
@@ -181,7 +229,7 @@ impl Sessions {
         out: &mut impl Answers,
     ) {
         self.counts.events += 1;
-        if self.pay(session, config, None, None, out) {
+        if self.pay(session, config, 1, None, None, out) {
             self.complain(session, config, code, None, None, 0, out);
         }
     }
@@ -197,11 +245,17 @@ impl Sessions {
         if session.flags & KEYED != 0 {
             return;
         }
-        let login = self.login(session).map(|login| (login.expires_ms, login.required_ms));
-        let Some((expires_ms, required_ms)) = login else {
+        let login =
+            self.login(session).map(|login| (login.expires_ms, login.required_ms, login.answer_by_ms));
+        let Some((expires_ms, required_ms, answer_by_ms)) = login else {
             return out.close(Close::AuthRequired);
         };
-        if required_ms <= self.now_ms {
+        if answer_by_ms <= self.now_ms {
+            // The store has not said a word.
+            out.close(Close::Overloaded);
+        } else if answer_by_ms != u64::MAX {
+            session.set_due(answer_by_ms);
+        } else if required_ms <= self.now_ms {
             out.close(Close::AuthRequired);
         } else if expires_ms <= self.now_ms {
             self.expire(session, out);
@@ -212,7 +266,8 @@ impl Sessions {
 
     /// Something in the rules has changed for this connection.
     pub fn say_rules(&self, session: &Session, config: &Config, out: &mut impl Answers) {
-        let rules = rules(session, config);
+        let perms = perms(session, config);
+        let rules = rules(session, config, &perms);
         out.say(session, |text| encode::rules(text, &rules));
     }
 
@@ -222,8 +277,8 @@ impl Sessions {
             session.flags &= !PROVEN;
             self.online.leave();
         }
-        if let Some(handle) = session.handle() {
-            self.members.unlist(handle);
+        if let Some(last) = session.handle().and_then(|handle| self.members.unlist(handle)) {
+            self.relay.exit(last);
         }
     }
 
@@ -239,6 +294,11 @@ impl Sessions {
         self.end_login(&session);
         if let Some(handle) = session.handle() {
             self.members.remove(handle);
+        }
+        let slot = number as u32;
+        self.windows.close(slot);
+        for topic in self.subscribers.gone(slot) {
+            self.relay.part(topic);
         }
     }
 
@@ -273,6 +333,21 @@ impl Sessions {
         self.members.connections_of(identity)
     }
 
+    /// Slots of the connections that have joined this topic, in no order.
+    pub fn subscribers_of(&self, topic: &str) -> impl Iterator<Item = u32> {
+        self.subscribers.of(topic)
+    }
+
+    pub fn is_subscriber(&self, slot: u32, topic: &str) -> bool {
+        self.subscribers.has(slot, topic)
+    }
+
+    /// Whether its key, if it has one, is one that the operator lets in.
+    pub fn is_welcome(&self, session: &Session, config: &Config) -> bool {
+        let has_passed = session.flags & (PROVEN | KEYED) != 0;
+        !has_passed || self.identity(session).is_none_or(|identity| config.admits(&identity))
+    }
+
     /// What was counted, and what is there.
     pub fn figures(&self) -> Figures {
         Figures {
@@ -282,6 +357,10 @@ impl Sessions {
             challenges: self.logins.len() as u64,
             struck: self.strikes.len() as u64,
             kept_hosts: self.dialled.len() as u64,
+            windows: self.windows.len() as u64,
+            on_the_way: self.relay.credits.in_use().0 as u64,
+            on_the_way_bytes: self.relay.credits.in_use().1,
+            topics: self.subscribers.len().0 as u64,
             ..self.counts
         }
     }
@@ -301,167 +380,12 @@ impl Sessions {
         out.say(session, |text| encode::metadata(text, &metadata));
     }
 
-    /// Event 2: from an accepted key on, everything is sealed to it.
-    fn auth(
-        &mut self,
-        session: &mut Session,
-        config: &Config,
-        auth: &Auth<'_>,
-        id: Option<&str>,
-        out: &mut impl Answers,
-    ) {
-        let re = Some(event::AUTH);
-        if session.is_sealed() {
-            return self.complain(session, config, ErrorCode::AuthOrder, re, id, 0, out);
-        }
-        if let Err(wait_ms) = out.count_login() {
-            return self.complain(session, config, ErrorCode::RateLimited, re, id, wait_ms, out);
-        }
-        let Ok((identity, point)) = Identity::parse_hex(auth.pub_key.as_bytes()) else {
-            return self.complain(session, config, ErrorCode::BadKey, re, id, 0, out);
-        };
-        let required_ms = session.due_ms();
-        let mut member = Member::new(identity, out.number() as u32);
-        let mut answer_by_ms = u64::MAX;
-        if self.crypto_left_us > 0 {
-            // The answer is sealed in this turn: the point need not be found from the identity once more.
-            self.crypto_left_us = self.crypto_left_us.saturating_sub(DERIVE_US);
-            self.counts.derivations += 1;
-            member.epoch = Some(Epoch::derive(&point, (self.now_ms / 1_000) as u32, &mut self.rng));
-        } else {
-            answer_by_ms = self.now_ms.saturating_add(config.limits.login_wait_ms);
-        }
-        if config.auth == AuthMode::Key {
-            session.set_due(answer_by_ms);
-            session.flags |= KEYED;
-            let handle = self.members.insert(member);
-            session.member = handle + 1;
-            self.members.list(handle);
-            let name = auth.display_name.unwrap_or_default();
-            out.say(session, |text| encode::result_passed(text, Some(name), 0));
-            return self.say_rules(session, config, out);
-        }
-        let login = Login {
-            challenge: Challenge::fresh(&mut self.rng),
-            expires_ms: self.now_ms.saturating_add(config.limits.challenge_ms),
-            required_ms,
-            attempts_left: config.limits.auth_attempts,
-            display_name: auth.display_name.unwrap_or_default().to_owned(),
-        };
-        let challenge = login.challenge;
-        session.set_due(login.expires_ms.min(required_ms).min(answer_by_ms));
-        session.flags |= CHALLENGED;
-        member.note(self.logins.insert(login));
-        session.member = self.members.insert(member) + 1;
-        let schemes: &[&str] =
-            if config.bound_only { &[Scheme::MidaV1.name()] } else { &Scheme::ALL.map(Scheme::name) };
-        let expires_ms = config.limits.challenge_ms;
-        out.say(session, |text| encode::challenge(text, challenge.as_bytes(), schemes, expires_ms));
-    }
-
-    /// Event 4; none when it was too malformed to read.
-    fn solution(
-        &mut self,
-        session: &mut Session,
-        config: &Config,
-        solution: Option<&Solution<'_>>,
-        id: Option<&str>,
-        out: &mut impl Answers,
-    ) {
-        let now_ms = self.now_ms;
-        if session.is_challenged() && self.login(session).is_none_or(|login| login.expires_ms <= now_ms) {
-            self.expire(session, out);
-            if out.is_closing() {
-                return;
-            }
-        }
-        if !session.is_challenged() {
-            let re = Some(event::SOLUTION);
-            return self.complain(session, config, ErrorCode::AuthOrder, re, id, 0, out);
-        }
-        match self.check(session, config, solution, out) {
-            Ok(()) => {
-                session.flags = session.flags & !CHALLENGED | PROVEN;
-                session.due_ticks = u32::MAX;
-                self.online.enter();
-                let name = self.end_login(session).map(|login| login.display_name).unwrap_or_default();
-                if let Some(handle) = session.handle() {
-                    self.members.list(handle);
-                }
-                out.say(session, |text| encode::result_passed(text, Some(&name), 0));
-                self.say_rules(session, config, out);
-            }
-            Err(reason) => {
-                let Some(login) = self.login(session) else { return };
-                login.attempts_left = login.attempts_left.saturating_sub(1);
-                let left = login.attempts_left;
-                out.say(session, |text| encode::result_failed(text, reason, left));
-                if left == 0 {
-                    session.flags &= !CHALLENGED;
-                    self.end_login(session);
-                    out.close(Close::AuthFailed);
-                }
-            }
-        }
-    }
-
-    fn check(
-        &mut self,
-        session: &Session,
-        config: &Config,
-        solution: Option<&Solution<'_>>,
-        out: &mut impl Answers,
-    ) -> Result<(), Reason> {
-        let solution = solution.ok_or(Reason::BadSignature)?;
-        let scheme = Scheme::from_name(solution.scheme).map_err(|_| Reason::BadScheme)?;
-        if scheme == Scheme::Ecdsa && config.bound_only {
-            return Err(Reason::BadScheme);
-        }
-        let member = session.handle().and_then(|handle| self.members.get(handle));
-        let login = member.and_then(|member| self.logins.get(member.noted()?));
-        let (Some(Member { identity, .. }), Some(login)) = (member, login) else {
-            return Err(Reason::BadSignature);
-        };
-        let signature = solution.solution.as_bytes();
-        let number = out.number();
-        let hosts = out.hosts(config);
-        let dialled = match session.host() {
-            HOST_KEPT => self.dialled.get(&number).map(|host| &**host),
-            at => hosts.get(usize::from(at)).map(String::as_str),
-        };
-        let accepted = hosts.iter().map(String::as_str);
-        let (result, tries) =
-            challenge::verify(scheme, identity, &login.challenge, signature, accepted, dialled);
-        self.counts.verifications += u64::from(tries);
-        self.crypto_left_us = self.crypto_left_us.saturating_sub(tries.saturating_mul(VERIFY_US));
-        result.map_err(|refused| match refused {
-            challenge::Refused::WrongHost => Reason::WrongHost,
-            challenge::Refused::BadScheme => Reason::BadScheme,
-            challenge::Refused::BadSignature => Reason::BadSignature,
-        })
-    }
-
-    /// The challenge has expired: said once; then the connection stays, sealed and anonymous, unless it
-    /// has to authenticate.
-    fn expire(&mut self, session: &mut Session, out: &mut impl Answers) {
-        session.flags &= !CHALLENGED;
-        session.due_ticks = u32::MAX;
-        out.say(session, |text| encode::result_failed(text, Reason::Expired, 0));
-        if self.end_login(session).is_none_or(|login| login.required_ms != u64::MAX) {
-            out.close(Close::AuthRequired);
-        }
-    }
-
-    fn end_login(&mut self, session: &Session) -> Option<Login> {
-        let member = self.members.get_mut(session.handle()?)?;
-        self.logins.try_remove(member.take_note()?)
-    }
-
-    /// Takes the price of one message; false when the client has not got it.
+    /// Takes the price of so many messages; false when the client has not got it.
     fn pay(
         &mut self,
         session: &mut Session,
         config: &Config,
+        messages: usize,
         re: Option<u8>,
         id: Option<&str>,
         out: &mut impl Answers,
@@ -471,7 +395,7 @@ impl Sessions {
             true => limits.member_messages_per_minute,
             false => limits.anonymous_messages_per_minute,
         };
-        let each_us = MINUTE_US / u64::from(per_minute);
+        let each_us = MINUTE_US / u64::from(per_minute) * messages as u64;
         let now_us = self.now_ms * 1_000;
         let until_us = session.paid_until_us.max(now_us) + each_us;
         session.paid_until_us = until_us;

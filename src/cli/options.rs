@@ -1,5 +1,7 @@
 //! The server's options: flags and the keys of the file are one list; a flag wins over the file.
 
+mod keys;
+
 use clap::{Args, ValueEnum};
 use mida::{
     app::{config::Config, protocol::encode::AuthMode},
@@ -55,6 +57,15 @@ pub struct Options {
     /// Web origin that may connect, like https://chat.example, repeatable [default: the own host]
     #[arg(long, value_name = "ORIGIN")]
     pub allow_origin: Vec<String>,
+    /// File of keys that may not log in and get no messages, one a line
+    #[arg(long, value_name = "FILE")]
+    pub blocked: Option<PathBuf>,
+    /// File of keys that alone may log in and get messages, one a line [default: every key may]
+    #[arg(long, value_name = "FILE")]
+    pub allowed: Option<PathBuf>,
+    /// Whether senders may learn that a key is connected [default: true]
+    #[arg(long, value_name = "BOOL")]
+    pub presence: Option<bool>,
     /// Name in the metadata [default: mida]
     #[arg(long)]
     pub name: Option<String>,
@@ -104,6 +115,9 @@ pub struct Options {
     /// In the file: a table of limits.
     #[arg(skip)]
     pub limits: BTreeMap<String, u64>,
+    /// In the file: a table of what members and others may do.
+    #[arg(skip)]
+    pub permissions: keys::Table,
     /// In the file: a table of further public fields of the metadata.
     #[arg(skip)]
     pub metadata: BTreeMap<String, serde_json::Value>,
@@ -180,6 +194,9 @@ impl Options {
             auth_within: self.auth_within.or(file.auth_within),
             bound_only: self.bound_only || file.bound_only,
             allow_origin: list(self.allow_origin, file.allow_origin),
+            blocked: self.blocked.or(file.blocked),
+            allowed: self.allowed.or(file.allowed),
+            presence: self.presence.or(file.presence),
             name: self.name.or(file.name),
             note: self.note.or(file.note),
             maintenance_in: self.maintenance_in.or(file.maintenance_in),
@@ -196,6 +213,7 @@ impl Options {
             admin_host: list(self.admin_host, file.admin_host),
             limit: Vec::new(),
             limits,
+            permissions: file.permissions,
             metadata: file.metadata,
         }
     }
@@ -280,6 +298,8 @@ impl Options {
         if let Some(name) = own.iter().find(|name| self.metadata.contains_key(**name)) {
             return Err(format!("metadata.{name} is the server's own field: set it by its option"));
         }
+        let (members, anonymous) = self.permissions.permissions()?;
+        let keys = |path: &Option<PathBuf>| path.as_deref().map(keys::read).transpose();
         let config = Config {
             name: self.name.clone().unwrap_or_else(|| "mida".to_owned()),
             note: self.note.clone(),
@@ -295,6 +315,11 @@ impl Options {
             bound_only: self.bound_only,
             origins: self.allow_origin.clone(),
             hosts: self.public_host.clone(),
+            members,
+            anonymous,
+            blocked: Arc::new(keys(&self.blocked)?.unwrap_or_default()),
+            allowed: keys(&self.allowed)?.map(Arc::new),
+            presence: self.presence.unwrap_or(true),
             limits,
         };
         let mut metadata = Vec::new();
@@ -309,6 +334,7 @@ impl Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mida::app::config::Permissions;
 
     fn file(text: &str) -> Result<Options, String> {
         let path = std::env::temp_dir().join(format!("mida-options-{}-{:p}", std::process::id(), text));
@@ -343,6 +369,10 @@ mod tests {
             admin = "127.0.0.1:9090"
             admin-token = "token"
             admin-host = ["mida.internal"]
+            presence = false
+            [permissions]
+            members = ["send", "topic.join"]
+            anonymous = ["topic.join"]
             [limits]
             fragments = 3
             message_ms = 0
@@ -358,6 +388,12 @@ mod tests {
         let options = flags.over(file);
         let config = options.config(1_000).unwrap();
         assert_eq!((config.name.as_str(), config.note.as_deref()), ("flag", Some("from file")));
+        let may = |permissions: Permissions| permissions.names().collect::<Vec<_>>();
+        assert_eq!(
+            (may(config.members), may(config.anonymous)),
+            (vec!["send", "topic.join"], vec!["topic.join"])
+        );
+        assert_eq!((config.presence, config.blocked.len(), config.allowed.is_none()), (false, 0, true));
         assert_eq!((config.limits.fragments, config.limits.message_ms), (4, u64::MAX));
         assert_eq!((config.auth, config.auth_within_ms, config.bound_only), (AuthMode::Key, 9_000, true));
         assert_eq!((config.maintenance_at_ms, config.public.as_str()), (Some(61_000), r#""region":"eu""#));
@@ -371,6 +407,22 @@ mod tests {
         assert_eq!(options.admin, Some(([127, 0, 0, 1], 9090).into()));
         assert_eq!((options.admin_token, options.admin_host.len()), (Some("token".into()), 1));
         assert_eq!((config.hosts, config.origins.len(), config.batching), (options.public_host, 1, true));
+    }
+
+    #[test]
+    fn keys_are_read_one_a_line() {
+        let path = std::env::temp_dir().join(format!("mida-keys-{}", std::process::id()));
+        let key = "02c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5";
+        std::fs::write(&path, format!("# those who spam\n\n {key} # this one\n{}\n", key.to_uppercase()))
+            .unwrap();
+        let options =
+            Options { blocked: Some(path.clone()), allowed: Some(path.clone()), ..Options::default() };
+        let config = options.config(0).unwrap();
+        assert_eq!((config.blocked.len(), config.allowed.unwrap().len()), (1, 1));
+        std::fs::write(&path, format!("{key}\n{}\n", &key[1..])).unwrap();
+        let error = options.config(0).unwrap_err();
+        assert!(error.ends_with(", line 2: a key is 66 or 130 hex digits"), "{error}");
+        let _ = std::fs::remove_file(path);
     }
 
     #[test]
@@ -409,6 +461,10 @@ mod tests {
             ("[limits]\nfragment = 1", "no limit is called"),
             ("[limits]\nqueue_soft_bytes = 9999999", "queue_soft_bytes"),
             ("[metadata]\nonline = 1", "own field"),
+            ("[permissions]\nmembers = ['sing']", "there is no 'sing'; there are: send"),
+            ("[permissions]\nanonymous = ['send']", "only topic.join"),
+            ("[permissions]\nguests = []", "line 2"),
+            ("blocked = '/nonexistent/keys'", "cannot read /nonexistent/keys"),
         ] {
             let error =
                 file(text).and_then(|options| Options::default().over(options).config(0)).unwrap_err();

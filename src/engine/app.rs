@@ -121,7 +121,7 @@ pub struct Accept<C> {
 }
 
 /// How many figures an application may have.
-pub const FIGURES: usize = 16;
+pub const FIGURES: usize = 32;
 
 /// Whom a command reaches.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,9 +12,10 @@ use mida::{
         },
         session::{Answers, Session},
     },
-    engine::error::Close,
+    engine::{error::Close, io::Token, outbox::Shared},
 };
 use serde_json::Value;
+use std::{num::NonZeroU32, sync::Arc};
 
 /// A signature and what it is good for.
 pub struct Signed {
@@ -83,6 +84,14 @@ impl Answers for Heard {
 
     fn number(&self) -> u64 {
         self.number
+    }
+
+    fn share(&mut self, _session: &Session, _message: &Arc<Shared>) {
+        panic!("nobody sends anything");
+    }
+
+    fn token(&self) -> Token {
+        Token { index: self.number as u32, generation: NonZeroU32::MIN }
     }
 }
 

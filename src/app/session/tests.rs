@@ -1,12 +1,16 @@
 use super::*;
 use crate::app::{
-    crypto::{challenge::sign_mida_v1, key::SecretKey},
-    protocol::decode::Decoder,
+    crypto::{
+        challenge::{Challenge, sign_mida_v1},
+        key::SecretKey,
+    },
+    protocol::{decode::Decoder, encode::AuthMode},
 };
 use crate::engine::limits::Limits;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::num::NonZeroU32;
 
+mod mailing;
 mod sealing;
 
 const HOST: &str = "localhost:7700";
@@ -18,6 +22,7 @@ struct Heard {
     closed: Option<Close>,
     logins_wait_ms: u64,
     own_hosts: Vec<String>,
+    slot: u32,
 }
 
 impl Answers for Heard {
@@ -50,7 +55,15 @@ impl Answers for Heard {
     }
 
     fn number(&self) -> u64 {
-        1
+        self.token().number()
+    }
+
+    fn share(&mut self, session: &Session, message: &Arc<Shared>) {
+        self.say(session, |text| text.extend_from_slice(message.payload()));
+    }
+
+    fn token(&self) -> Token {
+        Token { index: self.slot, generation: NonZeroU32::MIN }
     }
 }
 
@@ -75,7 +88,8 @@ impl Client {
         let mut sessions = Sessions::new(Rng::from_seed([4; 32]), Online::new(1));
         sessions.turn(1_000, &config);
         let session = Session::new(&config, 1_000);
-        let mut client = Self { sessions, session, heard: Heard::default(), secret, rng, config };
+        let mut client =
+            Self { sessions, session, heard: Heard { slot: 1, ..Heard::default() }, secret, rng, config };
         client.sessions.opened(&mut client.session, &client.config, host, &mut client.heard);
         client
     }
@@ -161,7 +175,7 @@ fn a_login_seals_from_the_challenge_on_and_ends_with_new_rules() {
         heard[0]["data"],
         json!({"passed": true, "user": {"displayName": "Ann", "unreadMessages": 0}})
     );
-    assert_eq!(heard[1]["data"]["perms"], json!(["metadata"]));
+    assert_eq!(heard[1]["data"]["perms"], json!(["metadata", "send", "topic.join", "topic.publish"]));
     assert_eq!(heard[2]["data"]["online"], 1);
     let key = client.secret.identity();
     let (sessions, session) = (&mut client.sessions, &mut client.session);
@@ -170,7 +184,7 @@ fn a_login_seals_from_the_challenge_on_and_ends_with_new_rules() {
     sessions.closing(session);
     assert!(connections(sessions).is_empty());
     assert_eq!((sessions.online.total(), sessions.members()), (0, 1));
-    sessions.closed(*session, 1);
+    sessions.closed(*session, client.heard.number());
     assert_eq!((sessions.online.total(), sessions.members()), (0, 0));
 }
 
@@ -226,7 +240,7 @@ fn a_login_costs_one_verification_whichever_of_our_hosts_was_dialled() {
         let before_us = client.sessions.crypto_left_us;
         client.solve(&challenge, named);
         let cost_us = before_us - client.sessions.crypto_left_us;
-        client.sessions.closed(client.session, 1);
+        client.sessions.closed(client.session, client.heard.number());
         assert!(client.sessions.dialled.is_empty());
         (client.hears()[0]["data"]["passed"] == true, cost_us / VERIFY_US)
     };

@@ -65,6 +65,12 @@ by_reactor! {
     Gauge "mida_challenges" app.challenges: "Open challenges.";
     Gauge "mida_struck_connections" app.struck: "Connections with strikes.";
     Gauge "mida_kept_hosts" app.kept_hosts: "Connections of which the host that they dialled is kept.";
+    Counter "mida_messages_passing_total" app.routed: "Recipients of messages that are not stored; a topic is one.";
+    Counter "mida_messages_to_store_total" app.stored: "Recipients of messages that the store was asked to keep.";
+    Gauge "mida_windows" app.windows: "Connections with stored messages in flight, or behind.";
+    Gauge "mida_messages_under_way" app.on_the_way: "Recipients of messages without an answer yet.";
+    Gauge "mida_messages_under_way_bytes" app.on_the_way_bytes: "Bytes of those messages.";
+    Gauge "mida_topics" app.topics: "Topics that connections of the reactor have joined.";
     Gauge "mida_queues" figures.queues: "Connections with something queued.";
     Gauge "mida_queue_bytes" figures.queue_bytes: "Bytes queued for clients.";
     Gauge "mida_tails" figures.tails: "Connections with an incomplete message or head.";
@@ -82,6 +88,7 @@ fn metrics(service: &Service, _: &Head, _: &[u8]) -> Answer {
             text.sample(&[("reactor", &row.reactor)], of(row));
         }
     }
+    receipts(&mut text, &rows);
     ends(&mut text, &rows);
     times(&mut text, &rows);
     about_process(&mut text, service, &rows);
@@ -102,6 +109,25 @@ fn connections(text: &mut Exposition, service: &Service, rows: &[Row]) {
     }
     text.family("mida_connections_max", Kind::Gauge, "Connections that the server takes.");
     text.sample(&[], u64::from(service.running.capacity()));
+}
+
+/// What senders were told.
+fn receipts(text: &mut Exposition, rows: &[Row]) {
+    text.family("mida_receipts_total", Kind::Counter, "Receipts by state, and why a message was refused.");
+    type Of = fn(&AppFigures) -> u64;
+    let kinds: [(&str, &str, Of); 7] = [
+        ("delivered", "", |app| app.delivered),
+        ("stored", "", |app| app.told_stored),
+        ("refused", "offline", |app| app.refused_offline),
+        ("refused", "mailbox_full", |app| app.refused_mailbox_full),
+        ("refused", "store_full", |app| app.refused_store_full),
+        ("refused", "id_reused", |app| app.refused_id_reused),
+        ("refused", "forbidden", |app| app.refused_forbidden),
+    ];
+    for (state, code, of) in kinds {
+        let count = rows.iter().map(|row| of(&row.app)).sum::<u64>();
+        text.sample(&[("state", state), ("code", code)], count);
+    }
 }
 
 /// How connections end.

@@ -14,7 +14,7 @@ check('with batching a login works as without', async () => {
   assert.equal(client.batching, true)
   assert.ok('name' in await client.request(METADATA))
   await client.logIn({ method: 'signup' })
-  assert.deepEqual(client.rules.perms, ['metadata'])
+  assert.deepEqual(client.rules.perms, ['metadata', 'send', 'topic.join', 'topic.publish'])
   assert.ok('name' in await client.request(METADATA))
   client.send(77)
   await error(client, 'unknown_event', 77)

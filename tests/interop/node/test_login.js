@@ -27,7 +27,7 @@ check('a signup is challenged solved and followed by new rules all sealed', asyn
   has(result.data, { passed: true, user: { displayName: 'Ada', unreadMessages: 0 } })
 
   const rules = await client.receive()
-  assert.deepEqual([rules.t, rules.sealed, rules.data.perms], [RULES, true, ['metadata']])
+  assert.deepEqual([rules.t, rules.sealed, rules.data.perms], [RULES, true, ['metadata', 'send', 'topic.join', 'topic.publish']])
 
   client.send(METADATA)
   const metadata = await client.receive()

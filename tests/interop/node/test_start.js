@@ -52,7 +52,7 @@ check('the first rules come alone and in the clear', async () => {
     authWithin: 0,
     maxMessage: 65536,
     maxBatch: 64,
-    ext: [],
+    ext: ['msg'],
   })
   client.send(METADATA)
   assert.equal((await client.receive()).t, METADATA)

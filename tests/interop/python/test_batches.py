@@ -18,7 +18,7 @@ async def with_batching_a_login_works_as_without():
         assert client.batching is True
         assert "name" in await client.request(METADATA)
         await client.log_in(method="signup")
-        assert client.rules["perms"] == ["metadata"]
+        assert client.rules["perms"] == ["metadata", "send", "topic.join", "topic.publish"]
         assert "name" in await client.request(METADATA)
         await client.send(77)
         await error(client, "unknown_event", 77)

@@ -41,7 +41,7 @@ async def a_signup_is_challenged_solved_and_followed_by_new_rules_all_sealed():
 
         rules = await client.receive()
         assert rules.t == RULES and rules.sealed
-        assert rules.data["perms"] == ["metadata"]
+        assert rules.data["perms"] == ["metadata", "send", "topic.join", "topic.publish"]
 
         await client.send(METADATA)
         metadata = await client.receive()

@@ -58,7 +58,7 @@ async def the_first_rules_come_alone_and_in_the_clear():
             "authWithin": 0,
             "maxMessage": 65536,
             "maxBatch": 64,
-            "ext": [],
+            "ext": ["msg"],
         }
         await client.send(METADATA)
         assert (await client.receive()).t == METADATA
