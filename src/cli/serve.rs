@@ -2,15 +2,21 @@
 
 mod life;
 mod successor;
+mod words;
 
 use self::{
     life::{Life, settings},
     successor::Launch,
+    words::Reactors,
 };
 use super::{admin, options::Options};
 use clap::Args;
 use mida::{
-    app::{Mida, crypto::rng::Rng, relay::Online},
+    app::{
+        Mida,
+        crypto::rng::Rng,
+        relay::{Homes, Offices, Online},
+    },
     server::{
         self, Plan,
         activation::{self, ADMIN, PREDECESSOR, Passed},
@@ -27,7 +33,7 @@ use std::{
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
-    time::Instant,
+    time::{Instant, UNIX_EPOCH},
 };
 
 /// Room for fewer connections than this is hardly what an operator wants.
@@ -96,14 +102,19 @@ pub fn run(flags: Flags) -> Result<ExitCode, String> {
     let open = if predecessor.is_some() { Store::open_later } else { Store::open };
     let store = options.store()?.map(|(data, caps)| open(data, caps, plan.reactors()));
     let store = store.transpose().map_err(|error| error.to_string())?;
+    let homes = homes(plan.reactors())?;
+    let unix_ms =
+        UNIX_EPOCH.elapsed().map_or(0, |since| since.saturating_sub(clock.elapsed()).as_millis() as u64);
     let running = server::start(&plan, clock, |number, _| {
         let rng = generators.next().expect("one was made for each reactor");
-        Mida::new(config.clone(), online.of(number), rng)
+        let jobs = store.as_ref().map(|store| store.inbox(number) as _);
+        let offices = Offices { homes: homes.clone(), store: jobs, operator: None };
+        Mida::new(config.clone(), online.of(number), rng).with(number, offices, unix_ms)
     })
     .map_err(|error| error.to_string())?;
 
     let running = Arc::new(running);
-    let store = store.map(|store| store.start(Box::new(drop)));
+    let store = store.map(|store| store.start(Box::new(Reactors::new(homes, running.ways()))));
     let store = store.transpose().map_err(|error| format!("cannot start the store: {error}"))?;
     let mut service = None;
     if let Some(listener) = admin_listener {
@@ -137,6 +148,14 @@ pub fn run(flags: Flags) -> Result<ExitCode, String> {
     }
     Life::new(flags, options, config, clock, online, running, store, service, launch).run(signals);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Which reactor is home of a key: nobody outside may know.
+fn homes(reactors: usize) -> Result<Homes, String> {
+    let mut seed = [0; 16];
+    let rng = Rng::from_os();
+    rng.map_err(|error| format!("the system gives no random bytes: {error}"))?.fill(&mut seed);
+    Ok(Homes::new(seed, reactors))
 }
 
 /// What the options and whoever started this process want it to listen on.

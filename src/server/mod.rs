@@ -22,13 +22,13 @@ use crate::engine::{
     app::App,
     balance::Balance,
     gate::Gate,
-    inbox::Inbox,
+    inbox::{Inbox, Post},
     io::{
         epoll::{Epoll, EpollWaker},
         handover::Desk,
         listener::Listener,
     },
-    reactor::{Drain, Letter, Reactor, Settings},
+    reactor::{Drain, Letter, Reactor, Settings, Way},
 };
 use std::{
     fmt, io,
@@ -292,6 +292,11 @@ impl<C: Send + 'static> Running<C> {
     /// All it listens on.
     pub fn listening(&self) -> &Listening {
         &self.listening
+    }
+
+    /// The ways to the applications of all reactors, in their order.
+    pub fn ways(&self) -> Vec<Arc<dyn Post<C>>> {
+        self.inboxes.iter().map(|inbox| Arc::new(Way::new(inbox.clone())) as _).collect()
     }
 
     /// Leaves a letter for every reactor; false when one's box was full.

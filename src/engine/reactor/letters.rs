@@ -7,8 +7,8 @@ use super::{
 use crate::engine::{
     app::{About, App, Link, Others, Reach},
     error::Close,
-    inbox::Post,
-    io::Io,
+    inbox::{Inbox, Post},
+    io::{Io, Wake},
     slots::State,
 };
 use std::{
@@ -19,11 +19,17 @@ use std::{
 /// How often the application delivers before the reactor goes on to what comes next; the rest waits until then.
 const DELIVERIES: usize = 256;
 
-/// The way to another reactor's application.
-struct Way<I: Io, A: App>(Arc<Mailbox<I, A>>);
+/// The way to the application of a reactor.
+pub struct Way<C, W>(Arc<Inbox<Letter<C>, W>>);
 
-impl<I: Io, A: App> Post<A::Command> for Way<I, A> {
-    fn post(&self, letter: A::Command) -> Result<(), A::Command> {
+impl<C, W> Way<C, W> {
+    pub fn new(inbox: Arc<Inbox<Letter<C>, W>>) -> Self {
+        Self(inbox)
+    }
+}
+
+impl<C: Send, W: Wake> Post<C> for Way<C, W> {
+    fn post(&self, letter: C) -> Result<(), C> {
         match self.0.post(Letter::Command(letter)) {
             Err(Letter::Command(letter)) => Err(letter),
             _ => Ok(()),
@@ -104,12 +110,8 @@ impl<S, C: Default> Others<C> for Lent<'_, S, C> {
 
 impl<I: Io, A: App> Reactor<I, A> {
     /// The application learns the ways to all reactors of the server, in their order, before the first turn.
-    pub fn meet(&mut self, inboxes: &[Arc<Mailbox<I, A>>])
-    where
-        I: 'static,
-        A: 'static,
-    {
-        let way = |inbox: &Arc<Mailbox<I, A>>| Arc::new(Way::<I, A>(inbox.clone())) as Arc<dyn Post<_>>;
+    pub fn meet(&mut self, inboxes: &[Arc<Mailbox<I, A>>]) {
+        let way = |inbox: &Arc<Mailbox<I, A>>| Arc::new(Way::new(inbox.clone())) as Arc<dyn Post<_>>;
         self.app.meet(self.core.number, inboxes.iter().map(way).collect());
     }
 

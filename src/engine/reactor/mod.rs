@@ -15,6 +15,7 @@ pub use self::{
     audit::Audit,
     core::Settings,
     drain::Drain,
+    letters::Way,
     stats::{FAREWELLS, Stats},
 };
 
