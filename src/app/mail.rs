@@ -1,4 +1,4 @@
-//! A message between keys, and what sessions ask of the store (PROTOCOL.md section 8).
+//! A message between keys, and what sessions ask of the store (PROTOCOL.md section 12).
 //!
 //! A session hands a [`Job`] to the store and goes on; a [`Word`] comes back when it is done. Each names with [`At`]
 //! who waits. Nothing here knows a socket, a thread or a file.

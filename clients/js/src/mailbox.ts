@@ -11,7 +11,7 @@ const ACK_NOW = 32
 export type MessageHandler = (message: Message) => unknown
 
 /**
- * Messages to this key: each is handled once and then acked (PROTOCOL.md section 8). Delivery is at least once, so repeats
+ * Messages to this key: each is handled once and then acked (PROTOCOL.md section 12). Delivery is at least once, so repeats
  * are known by their `id`; one whose handler failed is not acked, and comes again with the next connection.
  */
 export class Mailbox {

@@ -1,4 +1,4 @@
-//! What can be said: the events of a client, and the answers that have a name (PROTOCOL.md section 3).
+//! What can be said: the events of a client, and the answers that have a name (PROTOCOL.md sections 4 and 12).
 
 use simd_json::Node;
 use std::fmt;
@@ -209,7 +209,7 @@ error_codes! {
     BadData = "bad_data" Peer No strike false
         "A member of data is missing, repeated, too long or of the wrong type.";
     BadKey = "bad_key" Peer No strike false
-        "pubKey is no public key: a point of secp256k1, 33 or 65 bytes, in hex.";
+        "That is no public key: a point of secp256k1, 33 or 65 bytes, in hex.";
     AuthOrder = "auth_order" Peer No strike false
         "This event is out of order: one event 2 a connection, then event 4 to its challenge.";
     Forbidden = "forbidden" Peer No strike false

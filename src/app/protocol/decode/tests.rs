@@ -1,5 +1,6 @@
 mod batch;
 mod json;
+mod mail;
 mod message;
 
 use super::*;

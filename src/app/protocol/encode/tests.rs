@@ -3,7 +3,7 @@ use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::app::protocol::event;
+use crate::app::{mail::Refused, protocol::event};
 
 fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
     let mut out = b"before".to_vec();
@@ -137,6 +137,82 @@ fn every_character_is_read_back_as_it_was() {
     }
 }
 
+const ADA: &str = "0207a11a63641b0c4fb5f9ed06142f2e52e3d800d1f01a9b7564d4f4a003c96ef7";
+
+fn ada() -> Identity {
+    Identity::parse_hex(ADA.as_bytes()).unwrap().0
+}
+
+#[test]
+fn messages_and_receipts_have_the_shapes_of_the_protocol_byte_for_byte() {
+    let id = MessageId([0xab; 16]);
+    let hex = "ab".repeat(16);
+    let of_key = Message {
+        id,
+        from: Some(&ada()),
+        topic: None,
+        ts_ms: 1_700_000_000_000,
+        body: b"[1.10, \"\\u0061\"]",
+    };
+    assert_eq!(
+        written(|out| message(out, &of_key)),
+        format!(
+            r#"{{"t":130,"data":{{"id":"{hex}","from":"{ADA}","ts":1700000000000,"body":[1.10, "\u0061"]}}}}"#
+        )
+    );
+    let of_topic = Message { topic: Some("a\"b"), body: b"null", ..of_key };
+    assert_eq!(
+        written(|out| message(out, &of_topic)),
+        format!(
+            r#"{{"t":130,"data":{{"id":"{hex}","from":"{ADA}","topic":"a\"b","ts":1700000000000,"body":null}}}}"#
+        )
+    );
+    let of_operator = Message { from: None, ..of_key };
+    assert_eq!(
+        written(|out| message(out, &of_operator)),
+        format!(r#"{{"t":130,"data":{{"id":"{hex}","ts":1700000000000,"body":[1.10, "\u0061"]}}}}"#)
+    );
+    let longest = Message { ts_ms: u64::MAX, body: b"", ..of_key };
+    assert_eq!(written(|out| message(out, &longest)).len(), 164, "what PROTOCOL.md section 12.3 says");
+
+    let stored =
+        Receipt { re: "a".into(), to: Recipient::Key(ada()), id: Some(id), outcome: Outcome::Stored };
+    assert_eq!(
+        written(|out| receipt(out, &stored)),
+        format!(r#"{{"t":131,"data":{{"re":"a","to":"{ADA}","id":"{hex}","state":"stored"}}}}"#)
+    );
+    let refused = Receipt {
+        re: "\"".into(),
+        to: Recipient::Topic("a\nb".into()),
+        id: None,
+        outcome: Outcome::Refused(Refused::Offline),
+    };
+    assert_eq!(
+        written(|out| receipt(out, &refused)),
+        r#"{"t":131,"data":{"re":"\"","to":"a\nb","state":"refused","code":"offline"}}"#
+    );
+}
+
+#[test]
+fn every_outcome_has_the_name_that_the_protocol_gives_it() {
+    for (outcome, expected) in [
+        (Outcome::Stored, json!({"state": "stored"})),
+        (Outcome::Delivered, json!({"state": "delivered"})),
+        (Outcome::Refused(Refused::Offline), json!({"state": "refused", "code": "offline"})),
+        (Outcome::Refused(Refused::MailboxFull), json!({"state": "refused", "code": "mailbox_full"})),
+        (Outcome::Refused(Refused::StoreFull), json!({"state": "refused", "code": "store_full"})),
+        (Outcome::Refused(Refused::IdReused), json!({"state": "refused", "code": "id_reused"})),
+        (Outcome::Refused(Refused::BadKey), json!({"state": "refused", "code": "bad_key"})),
+        (Outcome::Refused(Refused::Forbidden), json!({"state": "refused", "code": "forbidden"})),
+    ] {
+        let to = Recipient::Key(ada());
+        let mut said = parsed(|out| receipt(out, &Receipt { re: "r".into(), to, id: None, outcome }));
+        let data = said["data"].as_object_mut().unwrap();
+        assert_eq!((data.remove("re"), data.remove("to")), (Some(json!("r")), Some(json!(ADA))));
+        assert_eq!(said, json!({"t": event::RECEIPT, "data": expected}));
+    }
+}
+
 /// Any text, with what must be escaped far more often than chance has it.
 fn text() -> impl Strategy<Value = String> {
     let character = prop_oneof![
@@ -192,6 +268,36 @@ proptest! {
                 "passed": false, "reason": reason.name(), "attemptsLeft": small,
             }}));
         }
+        let id = MessageId(bytes[..16].try_into().unwrap());
+        let from = ada();
+        let body = json!([a, n, {"b": b}]);
+        let written_body = body.to_string();
+        let given = Message {
+            id, from: flag.then_some(&from), topic: (!texts.is_empty()).then_some(&*a), ts_ms: n,
+            body: written_body.as_bytes(),
+        };
+        let mut data = json!({"id": id.to_string(), "ts": n, "body": body});
+        if flag {
+            data["from"] = ADA.into();
+        }
+        if !texts.is_empty() {
+            data["topic"] = a.as_str().into();
+        }
+        let said = written(|out| message(out, &given));
+        prop_assert_eq!(serde_json::from_str::<Value>(&said).unwrap(), json!({"t": event::MESSAGE, "data": data}));
+        let end = format!("\"body\":{body}}}}}");
+        prop_assert!(said.ends_with(&end));
+
+        let given = Receipt {
+            re: b.as_str().into(), to: Recipient::Topic(a.as_str().into()), id: flag.then_some(id),
+            outcome: Outcome::Delivered,
+        };
+        let mut data = json!({"re": b, "to": a, "state": "delivered"});
+        if flag {
+            data["id"] = id.to_string().into();
+        }
+        prop_assert_eq!(parsed(|out| receipt(out, &given)), json!({"t": event::RECEIPT, "data": data}));
+
         let told = parsed(|out| error(out, ErrorCode::StoreFull, Some(bytes[0]), Some(&b), n));
         prop_assert_eq!(told, json!({"t": event::ERROR, "data": {
             "code": "store_full", "msg": ErrorCode::StoreFull.msg(), "re": bytes[0], "id": b,
