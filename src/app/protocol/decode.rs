@@ -4,7 +4,7 @@
 //! does not recurse. The tests hold it to that. It also refuses numbers that an f64 cannot hold, which are
 //! JSON: `number` makes up for that.
 
-use std::{mem, ops::Range};
+use std::mem;
 
 use simd_json::{Buffers, ErrorType, INPUT_PADDING, Node, StaticNode, Tape, fill_tape_padded};
 
@@ -12,7 +12,10 @@ use super::event::{
     ACK, AUTH, Auth, BIO_CHARS, DISPLAY_NAME_CHARS, ErrorCode, Event, ID_BYTES, IDS_MAX, JOIN, LEAVE,
     METADATA, Method, PUBLISH, Publish, SEND, SOLUTION, Send, Solution, Strings, TO_MAX, TOPIC_BYTES,
 };
-use super::{number, raw::Raw};
+use super::{
+    number,
+    raw::{Raw, Seen},
+};
 use crate::engine::limits::Limits;
 
 /// Containers around the members of `data`: the message and `data`; in a batch, itself and its array too.
@@ -69,7 +72,7 @@ impl Decoder {
         }
         let mut messages = Messages {
             batch: false,
-            single: None,
+            single: Head { t: None, data: None },
             len: 1,
             at: 0,
             text,
@@ -102,8 +105,8 @@ impl Decoder {
 pub struct Messages<'d> {
     /// Whether they came as a batch.
     pub batch: bool,
-    /// The message that is no batch.
-    single: Option<Head>,
+    /// Of the message that is no batch.
+    single: Head,
     /// How many there are, and the node of the first one of a batch.
     len: usize,
     at: usize,
@@ -127,11 +130,10 @@ pub struct Message<'a> {
 
 /// The messages that are left.
 pub struct Iter<'m> {
-    single: Option<Head>,
+    messages: &'m Messages<'m>,
     left: usize,
     at: usize,
-    nodes: &'m [Node<'m>],
-    raw: Raw<'m>,
+    seen: Seen,
 }
 
 impl<'m> Iterator for Iter<'m> {
@@ -140,12 +142,13 @@ impl<'m> Iterator for Iter<'m> {
     #[inline]
     fn next(&mut self) -> Option<Message<'m>> {
         self.left = self.left.checked_sub(1)?;
-        if let Some(head) = self.single.take() {
-            return Some(head.message(self.nodes, &mut self.raw, OPEN_SINGLE));
+        if !self.messages.batch {
+            return Some(self.messages.message(self.messages.single, OPEN_SINGLE, &mut self.seen));
         }
-        let element = self.nodes.get(self.at..)?;
+        let element = self.messages.tape.0.get(self.at..)?;
         self.at += width(element);
-        Some(Envelope::of(element).head(self.at).message(self.nodes, &mut self.raw, OPEN_BATCH))
+        let head = Envelope::of(element).head(self.at);
+        Some(self.messages.message(head, OPEN_BATCH, &mut self.seen))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -161,9 +164,7 @@ impl<'m> IntoIterator for &'m Messages<'_> {
 
     #[inline]
     fn into_iter(self) -> Iter<'m> {
-        let nodes: &'m [Node<'m>] = &self.tape.0;
-        let raw = Raw::new(self.text, self.structurals, nodes);
-        Iter { single: self.single.clone(), left: self.len, at: self.at, nodes, raw }
+        Iter { messages: self, left: self.len, at: self.at, seen: Seen::default() }
     }
 }
 
@@ -182,11 +183,30 @@ impl Messages<'_> {
         self.len
     }
 
+    /// `open` containers are around the members of `data`.
+    #[inline]
+    fn message<'m>(&'m self, head: Head, open: usize, seen: &mut Seen) -> Message<'m> {
+        let Head { t, data } = head;
+        let Some((t, (start, end))) = t.zip(data) else {
+            return Message { t, id: None, event: Err(ErrorCode::BadEnvelope) };
+        };
+        let nodes: &'m [Node<'m>] = &self.tape.0;
+        let members = nodes.get(start as usize..end as usize).unwrap_or_default();
+        let (id, event) = match t {
+            SEND..=PUBLISH => {
+                let raw = Raw { text: self.text, structurals: self.structurals, nodes };
+                mail(t, members, |value| raw.value(end as usize - value.len(), width(value), open, seen))
+            }
+            _ => said(t, members),
+        };
+        Message { t: Some(t), id, event }
+    }
+
     /// Tells a message from a batch, and checks all of a batch but its messages.
     fn open(&mut self, batch_messages: u32, batching: bool) -> Result<(), ErrorCode> {
         let root = Envelope::of(&self.tape.0);
         if root.count.is_none() {
-            self.single = Some(root.head(self.tape.0.len()));
+            self.single = root.head(self.tape.0.len());
             return Ok(());
         }
         if root.t.is_some() {
@@ -203,23 +223,11 @@ impl Messages<'_> {
 }
 
 /// What an envelope says of its message.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 struct Head {
     t: Option<u8>,
-    /// The nodes of the members of `data`; none: it is no message.
-    data: Option<Range<usize>>,
-}
-
-impl Head {
-    /// `nodes` are those of the whole text; `open` containers are around the members of `data`.
-    fn message<'a>(self, nodes: &'a [Node<'a>], raw: &mut Raw<'a>, open: usize) -> Message<'a> {
-        let Self { t, data } = self;
-        let Some((t, data)) = t.zip(data) else {
-            return Message { t, id: None, event: Err(ErrorCode::BadEnvelope) };
-        };
-        let members = nodes.get(data.clone()).unwrap_or_default();
-        message(t, members, |value| raw.value(data.end - value.len(), width(value), open))
-    }
+    /// The nodes of the members of `data`, from and to; none: it is no message.
+    data: Option<(u32, u32)>,
 }
 
 /// The known members of an object, whatever they hold; each runs on behind its value.
@@ -271,10 +279,11 @@ impl<'n, 'a> Envelope<'n, 'a> {
         let t = self.t.filter(|_| !self.is_t_repeated).and_then(integer).and_then(|t| u8::try_from(t).ok());
         let data = match self.data {
             _ if self.is_repeated => None,
-            None => Some(end..end),
+            None => Some((end as u32, end as u32)),
+            // There are fewer nodes than bytes, and simd-json takes no text of 4 GiB.
             Some(value) => object(value).map(|members| {
                 let start = end - value.len() + 1;
-                start..start + members.len()
+                (start as u32, (start + members.len()) as u32)
             }),
         };
         Head { t, data }
@@ -298,15 +307,11 @@ impl<'n, 'a> Envelope<'n, 'a> {
     }
 }
 
-/// `raw` gives the text of a value of `data`, as it came.
+/// The `id` and the event of a message with this `data`.
 #[inline]
-fn message<'a>(
-    t: u8,
-    data: &'a [Node<'a>],
-    raw: impl FnOnce(&'a [Node<'a>]) -> Option<&'a [u8]>,
-) -> Message<'a> {
+fn said<'a>(t: u8, data: &[Node<'a>]) -> (Option<&'a str>, Result<Event<'a>, ErrorCode>) {
     // A repeated `id` is no `id`: nobody could tell which one an answer means.
-    let (id, event) = match t {
+    match t {
         METADATA => {
             let known = Known::of(data, ["id"]);
             (id(&known), if known.is_repeated() { Err(ErrorCode::BadData) } else { Ok(Event::Metadata) })
@@ -319,27 +324,43 @@ fn message<'a>(
             let known = Known::of(data, ["id", "solution", "scheme"]);
             (id(&known), solution(&known).map(Event::Solution).ok_or(ErrorCode::BadData))
         }
+        _ => (id(&Known::of(data, ["id"])), Err(ErrorCode::UnknownEvent)),
+    }
+}
+
+/// As [`said`], of messages between keys. `raw` gives the text of a value of `data`, as it came.
+#[inline(never)]
+fn mail<'a>(
+    t: u8,
+    data: &'a [Node<'a>],
+    raw: impl FnOnce(&'a [Node<'a>]) -> Option<&'a [u8]>,
+) -> (Option<&'a str>, Result<Event<'a>, ErrorCode>) {
+    let (id, event) = match t {
         SEND => {
             let known = Known::of(data, ["id", "to", "body", "live"]);
             let id = id(&known);
-            (id, id.and_then(|_| send(&known, raw)).map(Event::Send).ok_or(ErrorCode::BadData))
+            (id, id.and_then(|_| send(&known, raw)).map(Event::Send))
         }
         ACK => {
             let known = Known::of(data, ["id", "ids"]);
-            (id(&known), ack(&known).map(Event::Ack).ok_or(ErrorCode::BadData))
+            (id(&known), ack(&known).map(Event::Ack))
         }
-        JOIN | LEAVE => {
+        JOIN => {
             let known = Known::of(data, ["id", "topic"]);
-            let event = if t == JOIN { Event::Join } else { Event::Leave };
-            (id(&known), topic(&known).map(event).ok_or(ErrorCode::BadData))
+            (id(&known), topic(&known).map(Event::Join))
+        }
+        LEAVE => {
+            let known = Known::of(data, ["id", "topic"]);
+            (id(&known), topic(&known).map(Event::Leave))
         }
         PUBLISH => {
             let known = Known::of(data, ["id", "topic", "body"]);
-            (id(&known), publish(&known, raw).map(Event::Publish).ok_or(ErrorCode::BadData))
+            (id(&known), publish(&known, raw).map(Event::Publish))
         }
-        _ => (id(&Known::of(data, ["id"])), Err(ErrorCode::UnknownEvent)),
+        // 0x82 and 0x83 are the server's.
+        _ => return said(t, data),
     };
-    Message { t: Some(t), id, event }
+    (id, event.ok_or(ErrorCode::BadData))
 }
 
 fn id<'a, const N: usize>(known: &Known<'_, 'a, N>) -> Option<&'a str> {

@@ -9,41 +9,42 @@
 
 use simd_json::Node;
 
-/// Where the values of one text are. Asked for them from front to back, it looks at each node once.
+/// One text, and what simd-json made of it.
+#[derive(Clone, Copy)]
 pub(super) struct Raw<'a> {
-    text: &'a [u8],
+    pub text: &'a [u8],
     /// Offsets into `text`.
-    structurals: &'a [u32],
-    nodes: &'a [Node<'a>],
-    /// Nodes that were looked at, and the empty containers among them.
-    seen: usize,
+    pub structurals: &'a [u32],
+    pub nodes: &'a [Node<'a>],
+}
+
+/// Nodes of a text that were looked at, and the empty containers among them: none is looked at twice.
+#[derive(Default)]
+pub(super) struct Seen {
+    nodes: usize,
     empty: usize,
 }
 
 impl<'a> Raw<'a> {
-    /// `text` is JSON, `structurals` and `nodes` are what simd-json made of it.
-    pub fn new(text: &'a [u8], structurals: &'a [u32], nodes: &'a [Node<'a>]) -> Self {
-        Self { text, structurals, nodes, seen: 0, empty: 0 }
-    }
-
     /// The value whose nodes are the `width` from `at` on, without the white space around it; `open` containers are
-    /// around it. None only where something is in none, or was asked for out of order.
-    pub fn value(&mut self, at: usize, width: usize, open: usize) -> Option<&'a [u8]> {
-        self.see(at)?;
-        let first = (2 * at + self.empty).checked_sub(open)?;
-        self.see(at + width)?;
+    /// around it. None only where it is in none, or is asked for out of order: `seen` goes from front to back.
+    pub fn value(self, at: usize, width: usize, open: usize, seen: &mut Seen) -> Option<&'a [u8]> {
+        seen.until(self.nodes, at)?;
+        let first = (2 * at + seen.empty).checked_sub(open)?;
+        seen.until(self.nodes, at + width)?;
         // Its own containers have all ended, so what follows it is where another node would be, less that one's separator.
-        let behind = (2 * (at + width) + self.empty).checked_sub(open + 1)?;
+        let behind = (2 * (at + width) + seen.empty).checked_sub(open + 1)?;
         let start = *self.structurals.get(first)? as usize;
         let end = *self.structurals.get(behind)? as usize;
         Some(self.text.get(start..end)?.trim_ascii_end())
     }
+}
 
-    /// Counts on to the node `until`.
-    fn see(&mut self, until: usize) -> Option<()> {
-        let nodes = self.nodes.get(self.seen..until)?;
-        self.empty += nodes.iter().filter(|node| is_empty(node)).count();
-        self.seen = until;
+impl Seen {
+    fn until(&mut self, nodes: &[Node<'_>], at: usize) -> Option<()> {
+        let new = nodes.get(self.nodes..at)?;
+        self.empty += new.iter().filter(|node| is_empty(node)).count();
+        self.nodes = at;
         Some(())
     }
 }

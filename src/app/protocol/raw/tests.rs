@@ -55,8 +55,8 @@ fn finds_all(text: &str) {
     fill_tape_padded(&mut padded, text.len(), &mut buffers, &mut tape).unwrap();
     assert_eq!(tape.0.len(), expected.len(), "{text}");
 
-    let fresh = || Raw::new(text.as_bytes(), buffers.structural_indexes(), &tape.0);
-    let mut scalars_in_order = fresh();
+    let raw = Raw { text: text.as_bytes(), structurals: buffers.structural_indexes(), nodes: &tape.0 };
+    let mut in_order = Seen::default();
     for (at, (value, open)) in expected.iter().enumerate() {
         let width = match &tape.0[at] {
             Node::Object { count, .. } | Node::Array { count, .. } => count + 1,
@@ -64,10 +64,14 @@ fn finds_all(text: &str) {
         };
         // What ends with the text has nothing behind it: no member of anything.
         if *open > 0 {
-            assert_eq!(fresh().value(at, width, *open), Some(value.as_bytes()), "{at} of {text}");
+            assert_eq!(
+                raw.value(at, width, *open, &mut Seen::default()),
+                Some(value.as_bytes()),
+                "{at} of {text}"
+            );
         }
         if *open > 0 && width == 1 {
-            assert_eq!(scalars_in_order.value(at, width, *open), Some(value.as_bytes()), "{at} of {text}");
+            assert_eq!(raw.value(at, width, *open, &mut in_order), Some(value.as_bytes()), "{at} of {text}");
         }
     }
 }
@@ -95,11 +99,11 @@ fn what_is_in_nothing_or_behind_is_not_found() {
         Node::Static(simd_json::StaticNode::U64(1)),
         Node::Static(simd_json::StaticNode::U64(2)),
     ];
-    let mut raw = Raw::new(text, &structurals, &nodes);
-    assert_eq!(raw.value(2, 1, 1), Some(&b"2"[..]));
-    assert_eq!(raw.value(1, 1, 1), None);
-    assert_eq!(raw.value(3, 1, 1), None);
-    assert_eq!(Raw::new(text, &structurals, &nodes).value(0, 3, 0), None);
+    let (raw, mut seen) = (Raw { text, structurals: &structurals, nodes: &nodes }, Seen::default());
+    assert_eq!(raw.value(2, 1, 1, &mut seen), Some(&b"2"[..]));
+    assert_eq!(raw.value(1, 1, 1, &mut seen), None);
+    assert_eq!(raw.value(3, 1, 1, &mut seen), None);
+    assert_eq!(raw.value(0, 3, 0, &mut Seen::default()), None);
 }
 
 fn json() -> impl Strategy<Value = String> {
