@@ -1,18 +1,21 @@
 //! What it costs to keep messages: redb and fjall, each with two orders of keys, in groups that are on disk
 //! (fsync) before the next begins.
 //!
-//! `cargo bench --bench store -- --messages 20000` measures, and that is the default; `--quick` only shows that
+//! `cargo bench --bench store -- --messages 20000` measures, and that is the default; `--databases 0` leaves this out, `--quick` only shows that
 //! everything works. Each line is a process of its own with a database of its own: messages of 200 bytes, a body in
 //! base64 of which hardly anything can be compressed, go to 1,000 mailboxes in turn; then each mailbox is read oldest
 //! first and what was read is deleted, in groups of the same size. Groups of one are 300 at most.
 //!
 //! `mailbox`: a message lies under its mailbox and its id, next to others of the same mailbox. `time`: it lies under
 //! its id, which grows, so that a group is written in one place; whose it is must be known elsewhere.
+//!
+//! Then the store's own thread, in `--pairs` (9) with a bare loop: see `thread`.
 
 #[path = "../common/pairs.rs"]
 #[allow(dead_code)]
 mod pairs;
 mod peers;
+mod thread;
 
 use mida::app::crypto::rng::Rng;
 use pairs::Flags;
@@ -39,6 +42,14 @@ fn main() {
     }
     let Some(flags) = Flags::of("store") else { return };
     let messages = flags.value("--messages", 20_000.0, 2_048.0) as usize;
+    let pairs = flags.value("--pairs", 9.0, 1.0) as usize;
+    if flags.value("--databases", 1.0, 1.0) > 0.0 {
+        databases(messages);
+    }
+    thread::measure(64 * messages.min(1_024), pairs);
+}
+
+fn databases(messages: usize) {
     println!(
         "database order   group | put: commits/s messages/s | ack: messages/s | bytes on disk a message: stored, of all when acked | KiB resident: stored, acked"
     );
@@ -55,12 +66,18 @@ fn main() {
     }
 }
 
-/// Measures one database, and prints its line.
-fn one(name: &str, order: &str, group: usize, messages: usize) {
-    let folder =
-        PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("store-bench-{}", std::process::id()));
+/// A new one on the disk.
+fn folder(name: &str) -> PathBuf {
+    let name = format!("store-{name}-{}", std::process::id());
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).expect("a folder");
+    folder
+}
+
+/// Measures one database, and prints its line.
+fn one(name: &str, order: &str, group: usize, messages: usize) {
+    let folder = folder("bench");
     match name {
         "redb" => measure(&Redb::open(&folder), name, &folder, order, group, messages),
         _ => measure(&Fjall::open(&folder), name, &folder, order, group, messages),

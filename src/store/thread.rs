@@ -148,6 +148,7 @@ impl Running {
                 figures: own_figures,
                 queue: VecDeque::new(),
                 group: Vec::new(),
+                looks_again: false,
                 said: Vec::new(),
                 kept_back: false,
                 next_round_ms: 0,
@@ -199,6 +200,8 @@ struct Thread {
     /// Taken, and not done yet.
     queue: VecDeque<Job>,
     group: Vec<Job>,
+    /// It may have been woken for jobs that it did not take, since it had others.
+    looks_again: bool,
     said: Vec<Word>,
     kept_back: bool,
     /// When expiry goes through all mailboxes again.
@@ -250,7 +253,7 @@ impl Thread {
 
     /// How long it may rest if nobody wakes it.
     fn rest(&self) -> Option<Duration> {
-        if !self.queue.is_empty() {
+        if !self.queue.is_empty() || self.looks_again {
             return Some(Duration::ZERO);
         }
         let desk = match &self.place {
@@ -276,6 +279,7 @@ impl Thread {
             }
         }
         // Only when all that was taken before is done: inboxes are what bounds the rest.
+        self.looks_again = !self.queue.is_empty();
         if self.queue.is_empty() {
             let mut taken = Vec::new();
             for inbox in &self.inboxes {

@@ -9,7 +9,7 @@ use child::{Told, recipients, start};
 use client::{Client, caps, key};
 use mida::{
     app::{crypto::rng::Rng, mail::*},
-    store::Store,
+    store::{Caps, Store},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -159,6 +159,23 @@ fn one_process_has_a_directory_and_a_successor_waits_for_it() {
     let Word::Receipt { receipt, .. } = first.word() else { panic!("a receipt") };
     assert_eq!((receipt.outcome, receipt.to), (Outcome::Refused(Refused::StoreFull), Recipient::Key(key(2))));
     second.close();
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn jobs_that_come_while_others_are_done_are_done_too() {
+    let folder = folder("many");
+    let store = Store::open(&folder, Caps { group_messages: 3, ..caps() }, 1).unwrap();
+    let mut store = Client::start(store);
+    let mut said = 0;
+    for round in 0..40 {
+        (0..10).for_each(|nth| store.send(&format!("{round}.{nth}"), &[1]));
+        while said < round * 10 + 1 {
+            assert!(matches!(store.word(), Word::Committed(_)));
+            said += 1;
+        }
+    }
+    (said..400).for_each(|_| drop(store.word()));
     fs::remove_dir_all(folder).unwrap();
 }
 
