@@ -8,8 +8,12 @@ use super::{
     limits::Limits,
     outbox::{Form, Gather, Outbox, Run, Shared},
     slots::State,
-    wire::{Kind, Opcode, upgrade::Request},
+    wire::{
+        Kind, Opcode,
+        upgrade::{Plain, Request},
+    },
 };
+use bytes::Bytes;
 use std::{net::SocketAddr, sync::Arc};
 
 /// An application on the engine. One value a reactor; nothing of it is shared between cores.
@@ -29,6 +33,11 @@ pub trait App {
     /// # Errors
     /// The refusal that is answered.
     fn upgrade(&mut self, request: &Request<'_>) -> Result<Accept<Self::Conn>, Refusal>;
+
+    /// A well-formed request that asks for no upgrade; none: it is refused as a broken upgrade.
+    fn plain(&mut self, _request: &Plain<'_>) -> Option<Answer> {
+        None
+    }
 
     /// The 101 is queued; what is queued here goes out with it.
     fn opened(&mut self, _link: &mut Link<'_, Self::Conn>) {}
@@ -118,6 +127,15 @@ pub struct Accept<C> {
     pub conn: C,
     /// One of those the client offered.
     pub subprotocol: Option<&'static str>,
+}
+
+/// The answer to a request that asks for no upgrade; the connection ends behind it, or is reset if it is not read
+/// within 10 s.
+pub struct Answer {
+    /// Status line to empty line; it says `Connection: close`.
+    pub head: Vec<u8>,
+    /// Shared by all to whom it is sent.
+    pub body: Bytes,
 }
 
 /// How many figures an application may have.

@@ -40,6 +40,11 @@ impl Shared {
         Arc::new(Self { frame: Bytes::from(buffer).slice(at..), payload_at })
     }
 
+    /// Bytes that are no frame, to be queued as [`Form::Frame`] and so sent as they are.
+    pub fn verbatim(bytes: Bytes) -> Arc<Self> {
+        Arc::new(Self { frame: bytes, payload_at: 0 })
+    }
+
     pub fn frame(&self) -> &[u8] {
         &self.frame
     }

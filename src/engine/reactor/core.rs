@@ -28,6 +28,8 @@ use std::{
 
 /// From our close frame, or a refusal, to the end of TCP: then the connection is reset.
 pub const CLOSE_MS: u64 = 2_000;
+/// From an answer to a plain request to the end of TCP.
+pub const ANSWER_MS: u64 = 10_000;
 /// Connections whose bytes are made ready together, and about how many bytes.
 const GROUP: usize = 32;
 const GROUP_BYTES: usize = 32 * 1_024;

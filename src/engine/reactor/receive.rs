@@ -2,14 +2,14 @@
 
 use super::{
     ARENA_BYTES,
-    core::{Core, Tail, guarded, link},
+    core::{ANSWER_MS, Core, Tail, guarded, link},
 };
 use crate::engine::{
-    app::{Accept, App, Hold, ready},
+    app::{Accept, Answer, App, Hold, ready},
     error::{Close, Refusal},
     io::Token,
     limits::Limits,
-    outbox::Outbox,
+    outbox::{Form, Outbox, Shared},
     slots::{ALIVE, CLOGGED, FORWARDS, FRESH, HELD, NO_TAIL, PINGED, PROXY, REFUSE_ADDRESS, SEATED, State},
     wire::{Opcode, Reader, Received, upgrade},
 };
@@ -226,11 +226,11 @@ impl<S, C: Default> Core<S, C> {
         let (head, rest) = bytes.split_at_mut(end);
         let request = match upgrade::parse(head, &self.settings.limits) {
             Ok(request) => request,
-            Err(refusal) => return self.refuse(index, refusal),
+            Err(refusal) => return self.answer_or_refuse(app, index, head, refusal),
         };
         if slot.flags & SEATED == 0 {
-            let address = slot.flags & REFUSE_ADDRESS != 0;
-            return self.refuse(index, if address { Refusal::AddressFull } else { Refusal::Full });
+            let refusal = no_seat(slot.flags);
+            return self.refuse(index, refusal);
         }
         let forwards = slot.flags & FORWARDS != 0;
         if self.has_left() {
@@ -258,6 +258,39 @@ impl<S, C: Default> Core<S, C> {
         }
     }
 
+    /// A head that is no upgrade request: the application may have an answer to it.
+    #[cold]
+    fn answer_or_refuse<A: App<Conn = C>>(&mut self, app: &mut A, index: u32, head: &[u8], refusal: Refusal) {
+        let Some(slot) = self.slots.at(index) else { return };
+        let flags = slot.flags;
+        let may_be_plain = matches!(refusal, Refusal::NoUpgrade | Refusal::NotGet);
+        let plain = may_be_plain.then(|| upgrade::plain(head, &self.settings.limits)).flatten();
+        let Some(plain) = plain else { return self.refuse(index, refusal) };
+        match guarded(&mut self.stats, || app.plain(&plain)) {
+            None => self.refuse(index, Refusal::Broken),
+            Some(None) => self.refuse(index, refusal),
+            Some(Some(_)) if flags & SEATED == 0 => self.refuse(index, no_seat(flags)),
+            Some(Some(_)) if self.has_left() => self.refuse(index, Refusal::Leaving),
+            Some(Some(answer)) => self.answer(index, answer),
+        }
+    }
+
+    /// Sends an answer, and ends.
+    fn answer(&mut self, index: u32, Answer { head, body }: Answer) {
+        let Some(slot) = self.slots.at(index) else { return };
+        let queue = ready(&mut slot.queue, &mut self.outbox, &mut self.dirty, index);
+        self.outbox.push_raw(queue, |out| out.extend_from_slice(&head));
+        if !body.is_empty() {
+            self.outbox.push_shared(queue, Form::Frame, &Shared::verbatim(body));
+        }
+        self.start_closing(index);
+        // A refusal fits into one packet; this may take a slow line longer.
+        let until_ms = self.now_ms + ANSWER_MS;
+        if self.slots.at(index).is_some_and(|slot| slot.timer.deadline_ms() < until_ms) {
+            self.wheel.arm(&mut self.slots, index, until_ms);
+        }
+    }
+
     /// Answers an upgrade request with a refusal, and ends.
     pub fn refuse(&mut self, index: u32, refusal: Refusal) {
         let Some(slot) = self.slots.at(index) else { return };
@@ -267,6 +300,11 @@ impl<S, C: Default> Core<S, C> {
         self.stats.refusals[refusal as usize] += 1;
         self.start_closing(index);
     }
+}
+
+/// Why a connection with these flags has no seat.
+fn no_seat(flags: u8) -> Refusal {
+    if flags & REFUSE_ADDRESS != 0 { Refusal::AddressFull } else { Refusal::Full }
 }
 
 /// Takes one control frame from the connection's allowance (a leaky bucket); false when it is empty.

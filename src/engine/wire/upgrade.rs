@@ -61,6 +61,17 @@ impl<'a> Request<'a> {
     }
 }
 
+/// A request that asks for no upgrade, from which an application may answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plain<'a> {
+    /// Absolute path, undecoded and without the query.
+    pub path: &'a str,
+    /// HEAD: the answer has no body.
+    pub is_head: bool,
+    /// Whether the answer's body may be compressed by gzip.
+    pub takes_gzip: bool,
+}
+
 /// Takes all that has been `received` on a new connection, of which the former call has `searched` the
 /// first bytes (0 at first): only what is new is looked at, until the head is whole.
 ///
@@ -176,6 +187,51 @@ pub fn parse<'a>(head: &'a [u8], limits: &Limits) -> Result<Request<'a>, Refusal
         protocol_lines,
         forwarded_lines: if forwarded { head } else { &[] },
     })
+}
+
+/// Reads a whole head that [`parse`] has refused as a plain GET or HEAD; none if it is anything else. What names
+/// Upgrade or a Sec-WebSocket field is a client's broken upgrade, and its mistake is to be named. Connection alone is
+/// not: proxies that are told to set it do so for every request.
+pub fn plain<'a>(head: &'a [u8], limits: &Limits) -> Option<Plain<'a>> {
+    let mut slots = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let slots = &mut slots[..FIELDS_MAX.min(limits.head_fields as usize)];
+    let mut parsed = httparse::Request::new(&mut []);
+    let whole = is_clean(0, head) && parsed.parse_with_uninit_headers(head, slots).ok()?.is_complete();
+    let is_head = match parsed.method? {
+        "GET" => false,
+        "HEAD" => true,
+        _ => return None,
+    };
+    if !whole || parsed.version != Some(1) {
+        return None;
+    }
+    let (_, path, _) = split_target(parsed.path?).ok()?;
+    let (mut host, mut takes_gzip) = (None, false);
+    for &Header { name, value } in parsed.headers.iter() {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        let begins =
+            |known: &str| name.get(..known.len()).is_some_and(|start| start.eq_ignore_ascii_case(known));
+        if is("host") {
+            once(&mut host, value, Refusal::BadHost).ok()?;
+        } else if is("accept-encoding") {
+            takes_gzip |= elements(value).any(takes_gzip_by);
+        } else if is("upgrade") || begins("sec-websocket-") || is("content-length") || is("transfer-encoding")
+        {
+            return None;
+        }
+    }
+    host.and_then(ascii).filter(|host| is_host(host))?;
+    Some(Plain { path, is_head, takes_gzip })
+}
+
+/// Whether this element of Accept-Encoding names gzip, and not to exclude it (RFC 9110 section 12.5.3).
+fn takes_gzip_by(element: &[u8]) -> bool {
+    let mut parts = element.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
+    let is_gzip = parts.next().is_some_and(|coding| coding.eq_ignore_ascii_case(b"gzip"));
+    let weight = parts.next().and_then(|weight| weight.strip_prefix(b"q=").or(weight.strip_prefix(b"Q=")));
+    // A weight of 0, 0.0, 0.00 or 0.000.
+    let is_excluded = weight.is_some_and(|weight| weight.iter().all(|byte| matches!(byte, b'0' | b'.')));
+    is_gzip && !is_excluded
 }
 
 /// Appends the 101 that accepts the request with `request_key` (RFC 6455 section 4.2.2, item 5).

@@ -1,12 +1,16 @@
 //! An application that does what its clients tell it.
 
 use crate::engine::{
-    app::{Accept, App, Hold, Later, Link, Others, Reach},
+    app::{Accept, Answer, App, Hold, Later, Link, Others, Reach},
     error::{Close, Refusal},
     inbox::Post,
     outbox::{Form, Gather, Run, Shared},
-    wire::{Kind, Opcode, frame, upgrade::Request},
+    wire::{
+        Kind, Opcode, frame,
+        upgrade::{Plain, Request},
+    },
 };
+use bytes::Bytes;
 use std::{collections::VecDeque, panic::resume_unwind, sync::Arc};
 
 /// The calls of the reactor that are about one connection.
@@ -73,6 +77,8 @@ pub struct TestApp {
     pub closed: usize,
     /// Connections that are being closed, or were.
     pub closing: usize,
+    /// Plain requests answered.
+    pub answered: usize,
     /// Calls of [`App::flush`].
     pub flushes: usize,
     /// What connections tell others: to which slot, and what.
@@ -100,6 +106,7 @@ impl Default for TestApp {
             commands: 0,
             closed: 0,
             closing: 0,
+            answered: 0,
             flushes: 0,
             told: VecDeque::new(),
             tells_per_call: usize::MAX,
@@ -160,6 +167,17 @@ impl App for TestApp {
             return Err(Refusal::BadOrigin);
         }
         Ok(Accept { conn, subprotocol: request.protocols().any(|offer| offer == "test").then_some("test") })
+    }
+
+    /// `/page/N` has a body of N bytes.
+    fn plain(&mut self, request: &Plain<'_>) -> Option<Answer> {
+        if request.path == "/panic/plain" {
+            resume_unwind(Box::new(()));
+        }
+        let bytes = request.path.strip_prefix("/page/")?.parse().unwrap();
+        self.answered += 1;
+        let body = if request.is_head { Bytes::new() } else { filled(bytes).into() };
+        Some(Answer { head: format!("HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\n\r\n").into(), body })
     }
 
     fn opened(&mut self, link: &mut Link<'_, Conn>) {

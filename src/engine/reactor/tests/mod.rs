@@ -5,6 +5,7 @@ mod close;
 mod drain;
 mod late;
 mod letters;
+mod plain;
 mod proxied;
 mod queues;
 mod random;
@@ -317,7 +318,9 @@ impl World {
                 }
                 State::Upgrading => assert!(timer_ms <= self.now_ms + core.settings.limits.upgrade_ms),
                 State::Closing | State::Draining => {
-                    assert!(timer_ms <= leaves_ms + core::CLOSE_MS && slot.tail == NO_TAIL);
+                    let most_ms =
+                        if self.reactor.app.answered > 0 { core::ANSWER_MS } else { core::CLOSE_MS };
+                    assert!(timer_ms <= leaves_ms + most_ms && slot.tail == NO_TAIL);
                 }
             }
         }
@@ -338,7 +341,7 @@ impl World {
             self.reactor.io().end(client);
         }
         self.turn();
-        self.pass(2 * core::CLOSE_MS);
+        self.pass(core::ANSWER_MS.max(2 * core::CLOSE_MS));
         assert!(self.reactor.io().peers.values().all(|peer| peer.closed));
         let core = &self.reactor.core;
         assert!(core.slots.is_empty() && core.held.is_empty() && !core.has_leftovers());

@@ -488,3 +488,45 @@ proptest! {
         prop_assert_eq!(find_end(&bytes, searched), plain);
     }
 }
+
+#[test]
+fn a_plain_request_is_told_from_a_broken_upgrade() {
+    let read = |head: &[u8]| {
+        plain(head, &Limits::default()).map(|it| (it.path.to_owned(), it.is_head, it.takes_gzip))
+    };
+    let get = |fields: &[&str]| read(&head("GET /a?b HTTP/1.1", &[&["Host: x:1"], fields].concat()));
+    let is = |is_head: bool, takes_gzip: bool| Some(("/a".to_owned(), is_head, takes_gzip));
+    for (fields, expected) in [
+        (&[][..], is(false, false)),
+        (&["Connection: keep-alive, Upgrade", "Origin: http://x", "X-Forwarded-For: ?"], is(false, false)),
+        (&["Accept-Encoding: br, GZip;q=0.5"], is(false, true)),
+        (&["Accept-Encoding: br", "accept-encoding: gzip"], is(false, true)),
+        (&["Accept-Encoding: gzip; q=0.000, gzippy, x-gzip"], is(false, false)),
+        (&["Accept-Encoding: gzip;q=0.001"], is(false, true)),
+        (&["Upgrade: websocket"], None),
+        (&["Upgrade:"], None),
+        (&["sec-websocket-version: 13"], None),
+        (&["Sec-WebSocket-Anything: 1"], None),
+        (&["Content-Length: 0"], None),
+        (&["Transfer-Encoding: chunked"], None),
+        (&["Host: x:1"], None),
+        (&["Host : x:1"], None),
+        (&["Sec-WebSocket-\u{e9}: 13"], None),
+    ] {
+        assert_eq!(get(fields), expected, "{fields:?}");
+    }
+    assert_eq!(read(&head("HEAD http://x:1/a HTTP/1.1", &["Host: x:1"])), is(true, false));
+    for line in [
+        "POST /a HTTP/1.1",
+        "OPTIONS * HTTP/1.1",
+        "GET /a HTTP/1.0",
+        "GET a HTTP/1.1",
+        "GET /\u{e9} HTTP/1.1",
+    ] {
+        assert_eq!(read(&head(line, &["Host: x:1"])), None, "{line}");
+    }
+    assert_eq!(read(b"GET /a HTTP/1.1\r\nHost: x:1\r\n"), None);
+    assert_eq!(read(b"GET /a HTTP/1.1\nHost: x:1\n\n"), None);
+    let many = vec!["X: y"; FIELDS_MAX];
+    assert_eq!(get(&many), None);
+}
