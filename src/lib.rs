@@ -42,7 +42,7 @@
 //! | [`app::config`], [`app::figures`] | what the operator says; what is counted |
 //! | [`app::relay`], [`app::members`] | what spans cores; the connections of a key, on one core |
 //! | [`app::session`] | what a client may ask and is answered: a state machine without sockets or clock; its `kept` is what every connection has in its slot |
-//! | [`app::Mida`] | joins them; beside it `app::hosts`, the names of the server's own addresses, `app::deliver`, from the relay to the connections, and `app::seal_out`, the last step before the kernel |
+//! | [`app::Mida`] | joins them; beside it `app::hosts`, the names of the server's own addresses, `app::deliver`, from the relay to the connections, `app::seal_out`, the last step before the kernel, and `app::page`, for browsers that ask for no upgrade |
 //!
 //! `store` keeps messages and accounts on disk, and knows neither sessions nor sockets:
 //!

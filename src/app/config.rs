@@ -37,6 +37,8 @@ pub struct Config {
     pub allowed: Option<Arc<HashSet<Identity>>>,
     /// Whether a sender may learn that a key is connected.
     pub presence: bool,
+    /// Whether a browser that opens the server's address gets the page.
+    pub page: bool,
     pub limits: Arc<Limits>,
 }
 
@@ -96,6 +98,7 @@ impl Default for Config {
             blocked: Arc::default(),
             allowed: None,
             presence: true,
+            page: true,
             limits: Arc::default(),
         }
     }

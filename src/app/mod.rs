@@ -7,6 +7,7 @@ pub mod figures;
 mod hosts;
 pub mod mail;
 pub mod members;
+mod page;
 pub mod protocol;
 pub mod relay;
 mod seal_out;
@@ -22,12 +23,15 @@ use self::{
     session::{Answers, Session, Sessions},
 };
 use crate::engine::{
-    app::{About, Accept, App, FIGURES, Hold, Later, Link, Others, Reach},
+    app::{About, Accept, Answer, App, FIGURES, Hold, Later, Link, Others, Reach},
     error::{Close, Refusal},
     inbox::Post,
     io::Token,
     outbox::{Form, Gather, Run, Shared},
-    wire::{Kind, Opcode, upgrade::Request},
+    wire::{
+        Kind, Opcode,
+        upgrade::{Plain, Request},
+    },
 };
 use std::sync::Arc;
 
@@ -104,6 +108,10 @@ impl App for Mida {
         let offered = request.protocols().any(|protocol| protocol == SUBPROTOCOL);
         let conn = Session::new(&self.config, self.sessions.now_ms);
         Ok(Accept { conn, subprotocol: offered.then_some(SUBPROTOCOL) })
+    }
+
+    fn plain(&mut self, request: &Plain<'_>) -> Option<Answer> {
+        self.config.page.then(|| page::answer(request))
     }
 
     fn opened(&mut self, link: &mut Link<'_, Session>) {

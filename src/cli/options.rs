@@ -66,6 +66,9 @@ pub struct Options {
     /// Whether senders may learn that a key is connected [default: true]
     #[arg(long, value_name = "BOOL")]
     pub presence: Option<bool>,
+    /// Serve no page to browsers that open the server's address
+    #[arg(long)]
+    pub no_page: bool,
     /// Name in the metadata [default: mida]
     #[arg(long)]
     pub name: Option<String>,
@@ -197,6 +200,7 @@ impl Options {
             blocked: self.blocked.or(file.blocked),
             allowed: self.allowed.or(file.allowed),
             presence: self.presence.or(file.presence),
+            no_page: self.no_page || file.no_page,
             name: self.name.or(file.name),
             note: self.note.or(file.note),
             maintenance_in: self.maintenance_in.or(file.maintenance_in),
@@ -320,6 +324,7 @@ impl Options {
             blocked: Arc::new(keys(&self.blocked)?.unwrap_or_default()),
             allowed: keys(&self.allowed)?.map(Arc::new),
             presence: self.presence.unwrap_or(true),
+            page: !self.no_page,
             limits,
         };
         let mut metadata = Vec::new();
@@ -357,6 +362,7 @@ mod tests {
             auth-within = 9
             bound-only = true
             allow-origin = ["https://a.example"]
+            no-page = true
             name = "file"
             note = "from file"
             maintenance-in = 60
@@ -407,6 +413,7 @@ mod tests {
         assert_eq!(options.admin, Some(([127, 0, 0, 1], 9090).into()));
         assert_eq!((options.admin_token, options.admin_host.len()), (Some("token".into()), 1));
         assert_eq!((config.hosts, config.origins.len(), config.batching), (options.public_host, 1, true));
+        assert!(!config.page);
     }
 
     #[test]

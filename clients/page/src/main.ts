@@ -1,0 +1,16 @@
+// The page that a server gives to a browser: a key, and messages to and from others.
+
+import { Chat } from './chat.js'
+import { byId } from './dom.js'
+import { kept, type Key } from './key.js'
+import { setup } from './setup.js'
+
+function start(key: Key): void {
+  byId('setup').hidden = true
+  byId('chat').hidden = false
+  new Chat(key).start()
+}
+
+const key = kept()
+if (key) start(key)
+else setup(start)
