@@ -45,7 +45,10 @@ fn a_session_by_key_is_sealed_from_the_challenge_on() {
     assert_eq!((&metadata["name"], &metadata["note"]), (&json!("Example"), &json!("Hello")));
     assert_eq!(lines[5], json!({"close": {"code": 1000, "reason": ""}}));
     assert_eq!(ended.code, Some(0));
-    let remarks = format!("> auth       as {identity}\n> solution   mida-v1 for {}\n", server.address());
+    let remarks = format!(
+        "> auth       as {identity}\n> solution   mida-v1 for {}\nmida: your key is {identity}: others /send to it\n",
+        server.address()
+    );
     assert_eq!(ended.stderr, remarks);
 }
 
@@ -113,13 +116,14 @@ fn people_type_and_read_lines() {
     );
     let says = ended.stderr.lines().filter(|line| !line.starts_with("  ")).collect::<Vec<_>>();
     let expected = [
-        "mida: not sent: a message is JSON",
+        "mida: not sent: a message is /send KEY TEXT, or JSON",
         "mida: not sent, it is no JSON: key must be a string at column 8",
         "mida: no command is called /what",
         "mida: there is no file /nonexistent",
         "what you type, a line each:",
         &format!("> auth       as {identity}"),
         "> solution   mida-v1 for ",
+        &format!("mida: your key is {identity}: "),
         "mida: one login a connection",
     ];
     assert_eq!(says.len(), expected.len(), "{says:?}");

@@ -4,8 +4,11 @@ mod dial;
 mod escape;
 mod farewell;
 mod inbound;
+mod inbox;
+mod known;
 mod login;
 mod output;
+mod post;
 mod secret;
 mod session;
 mod show;
@@ -43,6 +46,9 @@ pub struct Flags {
     /// Print each event as a line of JSON, for scripts
     #[arg(long)]
     json: bool,
+    /// Leave messages with the server, unacked: they come again at the next login
+    #[arg(long)]
+    keep: bool,
 }
 
 /// Runs until one side ends it; [`EXITS`] are the exit codes.
@@ -74,7 +80,7 @@ pub fn run(flags: &Flags) -> Result<ExitCode, String> {
         remark(&format!("connected to ws://{}; /help says what to type", target.host));
     }
     let output = if flags.json { Output::Json } else { Output::People };
-    let mut session = Session::new(socket, target.host, output, secret, signals, rng);
+    let mut session = Session::new(socket, target.host, output, secret, signals, rng, flags.keep);
     let problem = match session.run() {
         End::Done if session.login_failed() => None,
         // A person has read it; a script has nothing but the code.

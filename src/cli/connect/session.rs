@@ -1,10 +1,16 @@
 //! The life of a connection: the socket, standard input and signals, whichever comes first.
 
+mod talk;
+
+use self::talk::Rules;
 use super::{
     farewell::Farewell,
     inbound::{Broken, Event, Inbound},
+    inbox::Inbox,
+    known::Known,
     login::Login,
     output::{Output, remark},
+    post::{JOIN, LEAVE, Post},
     secret,
     signals::Signals,
     typed::{HELP, Lines, Typed},
@@ -21,7 +27,7 @@ use std::{
     io::{self, IsTerminal},
     net::TcpStream,
     path::Path,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tungstenite::{
     Error, Message, WebSocket,
@@ -33,6 +39,8 @@ use tungstenite::{
 const RULES_WAIT: Duration = Duration::from_secs(10);
 /// From the end of input to the answer of the last ping.
 const ANSWERS_WAIT: Duration = Duration::from_secs(30);
+/// After that, for each of the messages that the login told of: another device may have taken them.
+const BACKLOG_WAIT: Duration = Duration::from_secs(5);
 /// From our close frame to the server's.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
 /// Messages read before signals and input are looked at again.
@@ -58,6 +66,12 @@ enum Phase {
     /// Input has ended, and all that was asked is to be answered first.
     Emptying {
         until: Instant,
+        /// The ping behind the last message is answered; receipts may still come.
+        answered: bool,
+    },
+    /// All is answered, and what waited for this key is still to come.
+    Fetching {
+        until: Instant,
     },
     /// Our close frame is sent.
     Closing {
@@ -75,6 +89,14 @@ pub struct Session {
     inbound: Inbound,
     lines: Lines,
     login: Login,
+    known: Known,
+    inbox: Inbox,
+    post: Post,
+    rules: Rules,
+    /// A login has passed, and the rules that come next say what it may do.
+    rules_to_come: bool,
+    /// The user was told the own key.
+    named: bool,
     /// Something that was typed could not be done.
     refused_input: bool,
     /// There is a key from the start: logs in by itself, and is over if that fails.
@@ -97,6 +119,7 @@ impl Session {
         secret: Option<SecretKey>,
         signals: Signals,
         rng: Rng,
+        keeps: bool,
     ) -> Session {
         Session {
             socket,
@@ -109,6 +132,12 @@ impl Session {
             inbound: Inbound::new(secret),
             lines: Lines::default(),
             login: Login::None,
+            known: Known::default(),
+            inbox: Inbox::new(keeps),
+            post: Post::default(),
+            rules: Rules::default(),
+            rules_to_come: false,
+            named: false,
             phase: Phase::Talking,
             rules_until: Instant::now() + RULES_WAIT,
             unsent: false,
@@ -154,6 +183,8 @@ impl Session {
         }
         if ready.socket || self.unread {
             self.read()?;
+            self.ack();
+            self.end_when_done();
         }
         if ready.input {
             self.lines.fill().map_err(|error| End::Failed(format!("cannot read what is typed: {error}")))?;
@@ -161,9 +192,10 @@ impl Session {
         self.look_at_the_clock()
     }
 
-    /// Input waits for the rules and for the end of a login, so that what it asks is asked in that state.
+    /// Input waits for the rules and for the end of a login with its rules, so that what it asks is asked in that
+    /// state.
     fn takes_input(&self) -> bool {
-        let decided = self.inbound.has_rules() && !self.login.is_under_way();
+        let decided = self.inbound.has_rules() && !self.login.is_under_way() && !self.rules_to_come;
         self.phase == Phase::Talking && decided && !self.unsent
     }
 
@@ -171,14 +203,25 @@ impl Session {
         while self.takes_input() {
             let Some(typed) = self.lines.next() else {
                 if self.lines.has_ended() {
-                    self.phase = Phase::Emptying { until: Instant::now() + ANSWERS_WAIT };
+                    let until = Instant::now() + ANSWERS_WAIT;
+                    self.phase = Phase::Emptying { until, answered: false };
                     self.send(Message::Ping(LAST.into()));
                 }
                 break;
             };
             match typed {
                 Typed::Nothing => {}
-                Typed::Json(json) => self.send(Message::text(json)),
+                Typed::Json(json) => {
+                    self.post.typed(&json);
+                    self.send(Message::text(json));
+                }
+                Typed::Send { to, text } => self.send_to_key(&to, &text)?,
+                Typed::Publish { topic, text } => self.publish(&topic, &text)?,
+                Typed::Join(topic) => self.topic(JOIN, &topic)?,
+                Typed::Leave(topic) => self.topic(LEAVE, &topic)?,
+                Typed::Inbox => {
+                    self.output.inbox(&self.inbox, &self.known, unix_ms()).map_err(unwritable)?;
+                }
                 Typed::Metadata => self.send(Message::text(r#"{"t":1}"#)),
                 Typed::Login(file) => self.log_in_with(&file),
                 Typed::Quit => self.start_closing(),
@@ -187,6 +230,25 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// What was shown may be forgotten by the server.
+    fn ack(&mut self) {
+        while !matches!(self.phase, Phase::Closing { .. })
+            && let Some(ack) = self.inbox.ack()
+        {
+            self.send(Message::text(ack));
+        }
+    }
+
+    /// Input has ended: closes once there is nothing more to wait for.
+    fn end_when_done(&mut self) {
+        if matches!(self.phase, Phase::Emptying { answered: true, .. }) && self.post.is_done() {
+            self.phase = Phase::Fetching { until: Instant::now() + BACKLOG_WAIT };
+        }
+        if matches!(self.phase, Phase::Fetching { .. }) && self.inbox.to_come() == 0 {
+            self.start_closing();
+        }
     }
 
     fn log_in_with(&mut self, file: &Path) {
@@ -212,7 +274,9 @@ impl Session {
 
     fn start_login(&mut self) {
         let Some(secret) = &self.inbound.secret else { return };
-        remark(&format!("> auth       as {}", secret.identity()));
+        let identity = secret.identity().to_string();
+        remark(&format!("> auth       as {identity}"));
+        self.known.set_own(identity);
         let message = self.login.start(secret);
         self.send(Message::text(message));
     }
@@ -264,8 +328,10 @@ impl Session {
                     self.hear(&events)?;
                 }
                 Ok(Message::Pong(payload)) => {
-                    if payload == LAST && matches!(self.phase, Phase::Emptying { .. }) {
-                        self.start_closing();
+                    if let Phase::Emptying { answered, .. } = &mut self.phase
+                        && payload == LAST
+                    {
+                        *answered = true;
                     }
                 }
                 Ok(Message::Close(frame)) => {
@@ -292,7 +358,9 @@ impl Session {
 
     fn hear(&mut self, events: &[Event<'_>]) -> Result<(), End> {
         for event in events {
-            self.output.event(event).map_err(unwritable)?;
+            if !self.show(event)? {
+                continue;
+            }
             if let Some(secret) = &self.inbound.secret {
                 let step = self.login.step(event, secret, &self.host, &mut self.rng);
                 if let Some(line) = step.remark {
@@ -324,16 +392,22 @@ impl Session {
 
     fn deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Emptying { until } | Phase::Closing { until } => Some(until),
+            Phase::Emptying { until, .. } | Phase::Fetching { until } | Phase::Closing { until } => {
+                Some(until)
+            }
             Phase::Talking => (!self.inbound.has_rules()).then_some(self.rules_until),
         }
     }
 
-    fn look_at_the_clock(&self) -> Result<(), End> {
+    fn look_at_the_clock(&mut self) -> Result<(), End> {
         if self.deadline().is_none_or(|deadline| Instant::now() < deadline) {
             return Ok(());
         }
         let seconds = |wait: Duration| wait.as_secs();
+        if matches!(self.phase, Phase::Fetching { .. }) {
+            self.start_closing();
+            return Ok(());
+        }
         Err(match self.phase {
             Phase::Talking => End::Failed(format!(
                 "the server sent no rules within {} s: no Mida server?",
@@ -343,7 +417,7 @@ impl Session {
                 "the server did not answer everything within {} s",
                 seconds(ANSWERS_WAIT)
             )),
-            Phase::Closing { .. } => End::Done,
+            Phase::Fetching { .. } | Phase::Closing { .. } => End::Done,
         })
     }
 
@@ -373,6 +447,11 @@ impl Session {
         }
         Ok(Ready { socket, input: input && typing })
     }
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 struct Ready {

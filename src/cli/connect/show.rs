@@ -1,18 +1,37 @@
 //! Events as lines for people. Whatever cannot be read as PROTOCOL.md has it is shown as it came.
 
-use super::{escape, inbound::Event};
+use super::{
+    escape,
+    inbound::Event,
+    inbox::{MESSAGE, Message},
+    known::Known,
+    post::{Post, RECEIPT, Receipt},
+};
 use mida::app::protocol::event::{CHALLENGE, ERROR, METADATA, RESULT, RULES};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
+
+/// From this age on a message tells how old it is.
+const OLD_MS: u64 = 60_000;
+
+/// What a line can be told by, beside the event itself.
+pub struct Context<'a> {
+    pub known: &'a Known,
+    pub post: &'a Post,
+    /// Unix time.
+    pub now_ms: u64,
+}
 
 /// Like `< sealed rules      heartbeat 30 s, batching off, you may: metadata`.
-pub fn line(event: &Event<'_>) -> String {
+pub fn line(event: &Event<'_>, context: &Context<'_>) -> String {
     let name = match event.t {
         RULES => "rules",
         METADATA => "metadata",
         CHALLENGE => "challenge",
         RESULT => "result",
         ERROR => "error",
+        MESSAGE => "message",
+        RECEIPT => "receipt",
         t => &format!("event {t}"),
     };
     let text = match event.t {
@@ -21,6 +40,8 @@ pub fn line(event: &Event<'_>) -> String {
         CHALLENGE => serde_json::from_str(event.data).ok().map(challenge),
         RESULT => serde_json::from_str(event.data).ok().and_then(result),
         ERROR => serde_json::from_str(event.data).ok().map(error),
+        MESSAGE => serde_json::from_str(event.data).ok().map(|it| message(it, context)),
+        RECEIPT => serde_json::from_str(event.data).ok().map(|it| receipt(it, context)),
         _ => None,
     };
     let text = text.map_or_else(|| escape::json(event.data), |text| escape::plain(&text));
@@ -154,6 +175,58 @@ fn error(error: Error) -> String {
     text
 }
 
+fn message(message: Message, context: &Context<'_>) -> String {
+    let from = message.from.map_or("the operator".to_owned(), |from| context.known.short(&from));
+    let topic = message.topic.map_or(String::new(), |topic| format!("#{topic} "));
+    let old = match context.now_ms.saturating_sub(message.ts) {
+        0..OLD_MS => String::new(),
+        _ => format!(", {} ago", age(message.ts, context.now_ms)),
+    };
+    format!("{topic}from {from}{old}: {}", body(&message.body))
+}
+
+/// A string is text, anything else the JSON that it is; on one line.
+pub fn body(body: &RawValue) -> String {
+    match serde_json::from_str::<String>(body.get()) {
+        Ok(text) => escape::plain(&text),
+        Err(_) => escape::json(body.get()),
+    }
+}
+
+/// How long ago that was, in whole seconds at least. A clock that is ahead of ours says `now`.
+pub fn age(ts_ms: u64, now_ms: u64) -> String {
+    match now_ms.saturating_sub(ts_ms) {
+        0..1_000 => "now".to_owned(),
+        ms => span(ms / 1_000 * 1_000),
+    }
+}
+
+fn receipt(receipt: Receipt, context: &Context<'_>) -> String {
+    let to = match receipt.to {
+        Some(topic) if context.post.is_topic(&receipt.re) => format!("#{topic}"),
+        Some(key) => context.known.short(&key),
+        None => "the topic".to_owned(),
+    };
+    match (receipt.state.as_str(), receipt.code.as_deref()) {
+        ("delivered", _) => format!("delivered to {to}"),
+        ("stored", _) => format!("stored for {to}"),
+        ("refused", Some(code)) => format!("refused for {to}: {}", refusal(code)),
+        (state, _) => format!("{state}, {to}"),
+    }
+}
+
+fn refusal(code: &str) -> &str {
+    match code {
+        "offline" => "nobody is there now",
+        "mailbox_full" => "its mailbox is full until its owner reads",
+        "store_full" => "the server can keep no more now; try again later",
+        "id_reused" => "this id stands for another message already",
+        "bad_key" => "this is no public key",
+        "forbidden" => "the operator does not allow it",
+        code => code,
+    }
+}
+
 /// Milliseconds in the unit a person would use, rounded down to a tenth.
 fn span(ms: u64) -> String {
     let (unit_ms, unit) = match ms {
@@ -225,8 +298,68 @@ mod tests {
             (200, "{\"a\":\n\"\u{9b}\"}", r#"event 200  {"a": "\u009b"}"#),
         ] {
             let event = Event { sealed: false, t, json: "", data };
-            assert_eq!(line(&event), format!("< clear  {shown}"), "{data}");
-            assert_eq!(line(&Event { sealed: true, ..event }), format!("< sealed {shown}"), "{data}");
+            let (known, post) = (&Known::default(), &Post::default());
+            let context = Context { known, post, now_ms: 0 };
+            assert_eq!(line(&event, &context), format!("< clear  {shown}"), "{data}");
+            assert_eq!(
+                line(&Event { sealed: true, ..event }, &context),
+                format!("< sealed {shown}"),
+                "{data}"
+            );
+        }
+    }
+
+    #[test]
+    fn messages_and_receipts_name_keys_short() {
+        const ANN: &str = "0207a11a63641b0c4fb5f9ed06142f2e52e3d800d1f01a9b7564d4f4a003c96ef7";
+        let (mut known, mut post) = (Known::default(), Post::default());
+        known.set_own("02cd".to_owned());
+        known.note(ANN);
+        post.typed(r#"{"t":135,"data":{"id":"p"}}"#);
+        let context = Context { known: &known, post: &post, now_ms: 1_000_000 };
+        let ann = format!(r#""id":"m","from":"{ANN}""#);
+        for (t, data, shown) in [
+            (
+                MESSAGE,
+                format!(r#"{{{ann},"ts":999000,"body":"hi\u001b[1m\n"}}"#),
+                r"message    from 0207a11a6364…: hi\u{1b}[1m\n",
+            ),
+            (
+                MESSAGE,
+                format!(r#"{{{ann},"ts":700000,"body":"hi"}}"#),
+                "message    from 0207a11a6364…, 5 min ago: hi",
+            ),
+            (
+                MESSAGE,
+                format!("{{{ann},\"ts\":2000000,\"topic\":\"news\",\"body\":[1,\n\"\u{9b}\"]}}"),
+                r#"message    #news from 0207a11a6364…: [1, "\u009b"]"#,
+            ),
+            (
+                MESSAGE,
+                r#"{"id":"m","from":"02cd","ts":1000000,"body":null}"#.to_owned(),
+                "message    from you: null",
+            ),
+            (MESSAGE, r#"{"id":"m","ts":1000000,"body":""}"#.to_owned(), "message    from the operator: "),
+            (MESSAGE, r#"{"id":"m"}"#.to_owned(), r#"message    {"id":"m"}"#),
+            (
+                RECEIPT,
+                format!(r#"{{"re":"a","to":"{ANN}","state":"delivered"}}"#),
+                "receipt    delivered to 0207a11a6364…",
+            ),
+            (RECEIPT, r#"{"re":"a","to":"02cd","state":"stored"}"#.to_owned(), "receipt    stored for you"),
+            (
+                RECEIPT,
+                r#"{"re":"p","to":"02cd","state":"refused","code":"offline"}"#.to_owned(),
+                "receipt    refused for #02cd: nobody is there now",
+            ),
+            (
+                RECEIPT,
+                r#"{"re":"a","to":"02ef","state":"refused","code":"new\u009b"}"#.to_owned(),
+                r"receipt    refused for 02ef: new\u{9b}",
+            ),
+        ] {
+            let event = Event { sealed: true, t, json: "", data: &data };
+            assert_eq!(line(&event, &context), format!("< sealed {shown}"), "{data}");
         }
     }
 

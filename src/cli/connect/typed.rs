@@ -9,11 +9,15 @@ const LINE_BYTES: usize = 16 << 20;
 
 pub const HELP: &str = "\
 what you type, a line each:
-  {\"t\":1}        JSON is sent as it is
-  /metadata      asks what the server says about itself
-  /login FILE    logs in with the key in FILE, made by mida keygen
-  /quit          closes the connection, like Ctrl-D or Ctrl-C
-  /help          this
+  {\"t\":1}               JSON is sent as it is
+  /send KEY TEXT        a message to a key, whole or the start of one seen here; JSON goes as JSON
+  /inbox                what came to you, and how much is still to come
+  /join TOPIC           gets what is published there from now on; /leave TOPIC ends that
+  /publish TOPIC TEXT   to all who are in the topic now
+  /metadata             asks what the server says about itself
+  /login FILE           logs in with the key in FILE, made by mida keygen
+  /quit                 closes the connection, like Ctrl-D or Ctrl-C
+  /help                 this
 ";
 
 /// What a line asks for.
@@ -23,6 +27,17 @@ pub enum Typed {
     Json(String),
     Metadata,
     Login(PathBuf),
+    Send {
+        to: String,
+        text: String,
+    },
+    Join(String),
+    Leave(String),
+    Publish {
+        topic: String,
+        text: String,
+    },
+    Inbox,
     Quit,
     Help,
     Nothing,
@@ -53,17 +68,37 @@ impl Typed {
             ("/metadata", "") => Typed::Metadata,
             ("/login", "") => Typed::Complaint("write it like /login mida.key".to_owned()),
             ("/login", file) => Typed::Login(file.into()),
+            ("/send", rest) => match words(rest) {
+                Some((to, text)) => Typed::Send { to, text },
+                None => Typed::Complaint("not sent: write it like /send KEY TEXT".to_owned()),
+            },
+            ("/publish", rest) => match words(rest) {
+                Some((topic, text)) => Typed::Publish { topic, text },
+                None => Typed::Complaint("not sent: write it like /publish TOPIC TEXT".to_owned()),
+            },
+            ("/join" | "/leave", topic) if topic.is_empty() || topic.contains(char::is_whitespace) => {
+                Typed::Complaint(format!("not sent: write it like {command} TOPIC, the topic in one word"))
+            }
+            ("/join", topic) => Typed::Join(topic.to_owned()),
+            ("/leave", topic) => Typed::Leave(topic.to_owned()),
+            ("/inbox", "") => Typed::Inbox,
             ("/quit", "") => Typed::Quit,
             ("/help", "") => Typed::Help,
-            ("/metadata" | "/quit" | "/help", _) => {
+            ("/metadata" | "/inbox" | "/quit" | "/help", _) => {
                 Typed::Complaint(format!("{command} stands alone on its line"))
             }
             _ if command.starts_with('/') => {
                 Typed::Complaint(format!("no command is called {}: see /help", command.escape_debug()))
             }
-            _ => Typed::Complaint("not sent: a message is JSON, like {\"t\":1}; see /help".to_owned()),
+            _ => Typed::Complaint("not sent: a message is /send KEY TEXT, or JSON; see /help".to_owned()),
         }
     }
+}
+
+/// The first word and what follows it, if both are there.
+fn words(rest: &str) -> Option<(String, String)> {
+    let (first, text) = rest.split_once(char::is_whitespace)?;
+    Some((first.to_owned(), text.trim_start().to_owned()))
 }
 
 /// Standard input, by lines.
@@ -137,6 +172,12 @@ mod tests {
             ("  /quit\r", Typed::Quit),
             ("/help", Typed::Help),
             ("/login a key.txt ", Typed::Login("a key.txt".into())),
+            ("/send 02ab  hello,  Ann ", Typed::Send { to: "02ab".into(), text: "hello,  Ann".into() }),
+            ("/send x {\"a\":1}", Typed::Send { to: "x".into(), text: "{\"a\":1}".into() }),
+            ("/publish news it rains", Typed::Publish { topic: "news".into(), text: "it rains".into() }),
+            ("/join  news", Typed::Join("news".into())),
+            ("/leave news", Typed::Leave("news".into())),
+            ("/inbox", Typed::Inbox),
         ] {
             assert_eq!(Typed::read(line.as_bytes()), typed, "{line}");
         }
@@ -151,6 +192,12 @@ mod tests {
             (b"{\"t\":\"\xff\"}", "UTF-8"),
             (b"/login", "/login mida.key"),
             (b"/quit now", "stands alone"),
+            (b"/inbox all", "stands alone"),
+            (b"/send", "/send KEY TEXT"),
+            (b"/send 02ab", "/send KEY TEXT"),
+            (b"/publish news", "/publish TOPIC TEXT"),
+            (b"/join", "/join TOPIC"),
+            (b"/leave two words", "/leave TOPIC"),
             (b"/exit\x1b[2J", r"/exit\u{1b}[2J"),
             (b"hello", "see /help"),
             (b"[1]", "see /help"),
