@@ -16,6 +16,8 @@ import type { Socket, SocketClass } from './socket/socket.js'
 const RULES_WAIT_MS = 10_000
 /** From the rules to the end of the login: a server may let it wait 15 s for each of two checks. */
 const LOGIN_WAIT_MS = 40_000
+/** What is refused so is sent again when the server says: it was too much at once, or the store is not there now. */
+const MAY_PASS = new Set(['rate_limited', 'store_full'])
 /** Timers with more fire at once. */
 const TIMER_MAX_MS = 2 ** 31 - 1
 
@@ -192,7 +194,7 @@ export class Connection {
     const { error, id } = readError(data)
     const { re } = error
     const refused = re === null ? this.#requests.refusedFrame() : this.#requests.refused(re, id)
-    if (error.code === 'rate_limited' && error.retryAfterMs !== undefined) {
+    if (MAY_PASS.has(error.code) && error.retryAfterMs !== undefined) {
       this.#requests.addAgain(refused)
       return this.#slowDown(error.retryAfterMs)
     }
@@ -204,7 +206,7 @@ export class Connection {
     this.request({ t, text: encode(t, data), proof: 'event', failed: (error) => this.#end(error) })
   }
 
-  /** This client was over its rate: nothing goes out for so long, and then one request at a time. */
+  /** This client was over its rate, or the server's store is not there: nothing goes out for so long, and then one request at a time. */
   #slowDown(retryAfterMs: number): void {
     // Refusals that were under way are not its pace.
     if (!this.#isLate) this.#spacingMs = this.#spacingMs > 0 ? 2 * this.#spacingMs : retryAfterMs

@@ -78,7 +78,7 @@ export interface Message {
 
 /** Event 0x83: what became of a message for one recipient. */
 export interface Receipt {
-  /** The recipient's identity; absent for a topic. */
+  /** The recipient's identity; the topic of a publish. */
   readonly to?: string
   /** The server's id of the message; absent if it was refused. */
   readonly id?: string

@@ -76,5 +76,6 @@ export function single(receipts: readonly Receipt[], t: number): Receipt {
   const [receipt] = receipts
   if (!receipt) throw new UsageError('a message without recipients')
   if (receipt.state !== 'refused') return receipt
-  throw new RefusedError(receipt.code ?? 'refused', 'see the code', t, 'no')
+  const { code = 'refused' } = receipt
+  throw new RefusedError(code, 'see the code', t, code === 'store_full' ? 'backoff' : 'no')
 }

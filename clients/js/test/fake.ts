@@ -1,4 +1,4 @@
-// A server that does what a test says. It speaks section 8 of the protocol, which the real one does not serve yet.
+// A server that does what a test says, messages between keys included: what the real one does only under load or when it fails.
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'

@@ -1,4 +1,4 @@
-// Messages between keys (PROTOCOL.md's extension msg), against the fake server.
+// Messages between keys (PROTOCOL.md section 12), against the fake server.
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -222,6 +222,19 @@ test('with batching what is asked in one turn goes out in one message', async ()
   assert.deepEqual(peer.sizes, [3, 3, 1])
   for (const [n] of receipts.entries()) peer.say(stored(`b${n}`, BOB), stored('x'))
   assert.equal((await Promise.all(receipts)).length, 7)
+  client.close()
+})
+
+test('what the store cannot take now is sent again under its id when the server says', async () => {
+  const { client, peer, clock } = await logIn()
+  const receipt = client.send(BOB, 'hi', { id: 'a' })
+  await peer.next(0x81)
+  peer.say([128, { code: 'store_full', msg: 'wait', re: 0x81, id: 'a', retry: 'backoff', retryAfter: 500 }])
+  while (!clock.delays.includes(500)) await new Promise(setImmediate)
+  clock.advance(500)
+  assert.equal((await peer.next(0x81))['id'], 'a')
+  peer.say([0x83, { re: 'a', to: BOB, state: 'refused', code: 'store_full' }])
+  await assert.rejects(receipt, (error) => error instanceof RefusedError && error.retry === 'backoff' && error.fault === 'server')
   client.close()
 })
 
