@@ -1,6 +1,6 @@
 import type { Metadata, State } from '@mida/client'
 import { Dialogs } from './dialogs.js'
-import { byId, confirmCopied, copy, icon } from './dom.js'
+import { byId, confirmCopied, copy } from './dom.js'
 import { forget, type Key } from './key.js'
 import { List, nameOf } from './list.js'
 import { Log } from './log.js'
@@ -74,7 +74,8 @@ export class Chat {
     const talk = new Talk(this.#key, this.#threads, {
       state: (state, problem) => this.#enter(state, problem),
       metadata: (metadata) => this.#describe(metadata),
-      roundTrip: (ms) => this.#tell(`${STATES.open} · ${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`),
+      // No part of what is read aloud: it comes again and again.
+      roundTrip: (ms) => (byId('round-trip').textContent = `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`),
       changed: (peer, line) => this.#changed(peer, line),
       rules: () => this.#allow(),
       problem: (text) => this.#warn(text, false),
@@ -91,17 +92,20 @@ export class Chat {
 
   #enter(state: State, problem: Error | undefined): void {
     this.#state = state
-    this.#tell(STATES[state])
+    this.#tell(state)
     if (state === 'open') this.#warn('', false)
+    else if (state === 'waiting') this.#warn('The server cannot be reached. This page goes on trying; what you write is sent then.', true)
     else if (problem) this.#warn(problem.message, true)
     this.#allow()
   }
 
-  #tell(text: string): void {
+  #tell(state: State): void {
     const place = byId('state')
-    place.dataset['is'] = this.#state
-    place.title = this.#state === 'open' ? 'What the server says is sealed to your key, and opened here.' : ''
-    place.replaceChildren(...(this.#state === 'open' ? [icon('lock')] : []), text)
+    place.dataset['is'] = state
+    place.title = state === 'open' ? 'What the server says is sealed to your key, and opened here.' : ''
+    byId('sealed').toggleAttribute('hidden', state !== 'open')
+    byId('state-name').textContent = STATES[state]
+    byId('round-trip').textContent = ''
   }
 
   #warn(text: string, canRetry: boolean): void {

@@ -5,12 +5,18 @@ import { byId } from './dom.js'
 import { kept, type Key } from './key.js'
 import { setup } from './setup.js'
 
+let key: Key | undefined
+try {
+  key = kept()
+} catch {
+  // Storage is not allowed, or holds no key: who makes one is told.
+}
+
 function start(key: Key): void {
   byId('setup').hidden = true
   byId('chat').hidden = false
   new Chat(key).start()
 }
 
-const key = kept()
 if (key) start(key)
 else setup(start)
