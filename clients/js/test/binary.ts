@@ -27,7 +27,8 @@ export class Binary {
 
   static async start(...args: string[]): Promise<Binary> {
     const listen = args.includes('--listen') || args.includes('--config') ? [] : ['--listen', '127.0.0.1:0']
-    const child = spawn(find(), ['--ephemeral', ...listen, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+    const keeps = args.includes('--data') ? [] : ['--ephemeral']
+    const child = spawn(find(), [...keeps, ...listen, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
     let log = ''
     child.stderr.on('data', (text) => (log += text))
     const lines = createInterface({ input: child.stdout })
