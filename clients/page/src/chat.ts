@@ -164,7 +164,7 @@ export class Chat {
     const thread = this.#threads.open(peer)
     this.#list.paint(byId('face'), peer, thread.nick)
     byId('peer').textContent = nameOf(thread, this.#key.identity)
-    byId('peer-key').textContent = isTopic(peer) ? 'Nothing is kept for who is not there' : peer
+    byId('peer-key').textContent = isTopic(peer) ? 'Only for who is there now' : peer
     byId('peer-key').classList.toggle('digits', !isTopic(peer))
     byId('copy-peer').hidden = isTopic(peer) || peer === 'operator'
     this.#log.draw(peer, thread.lines)
