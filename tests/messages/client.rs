@@ -4,7 +4,7 @@ use crate::{frames, login::Member};
 use mida::app::crypto::rng::Rng;
 use serde_json::Value;
 use std::{
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
     time::Duration,
 };
@@ -72,7 +72,7 @@ impl Client {
             is_sealed: false,
         };
         while !client.bytes.windows(4).any(|window| window == b"\r\n\r\n") {
-            assert!(client.read() > 0);
+            assert!(client.read().unwrap() > 0);
         }
         client.at = client.bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
         client.rules = client.event();
@@ -80,17 +80,22 @@ impl Client {
     }
 
     pub fn say(&mut self, text: &str) {
-        self.socket.write_all(&frames::text(text)).unwrap();
+        self.try_say(text).unwrap();
+    }
+
+    /// # Errors
+    /// The server has gone.
+    pub fn try_say(&mut self, text: &str) -> io::Result<()> {
+        self.socket.write_all(&frames::text(text))
     }
 
     /// Sends the body to these keys, under this id.
     pub fn send(&mut self, id: &str, to: &[&str], rest: &str) {
-        let to = to.iter().map(|key| format!("\"{key}\"")).collect::<Vec<_>>().join(",");
-        self.say(&format!(r#"{{"t":129,"data":{{"id":"{id}","to":[{to}],{rest}}}}}"#));
+        self.say(&send(id, to, rest));
     }
 
     pub fn ack(&mut self, ids: &[String]) {
-        self.say(&format!(r#"{{"t":132,"data":{{"ids":{}}}}}"#, serde_json::to_string(ids).unwrap()));
+        self.say(&ack(ids));
     }
 
     /// Asks for the metadata and waits for it: whatever was said before was heard.
@@ -126,6 +131,12 @@ impl Client {
 
     /// What comes next; pings are passed over.
     pub fn next(&mut self) -> Said {
+        self.try_next().unwrap()
+    }
+
+    /// # Errors
+    /// The server has gone without a close.
+    pub fn try_next(&mut self) -> io::Result<Said> {
         loop {
             let mut at = self.at;
             if let Some((opcode, payload)) = frames::take(&self.bytes, &mut at) {
@@ -144,12 +155,14 @@ impl Client {
                 self.at = at;
                 match said {
                     None => continue,
-                    Some(said) => return said,
+                    Some(said) => return Ok(said),
                 }
             }
             self.bytes.drain(..self.at);
             self.at = 0;
-            assert!(self.read() > 0, "the stream ends without a close");
+            if self.read()? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
         }
     }
 
@@ -174,12 +187,23 @@ impl Client {
         assert!(rest.is_empty());
     }
 
-    fn read(&mut self) -> usize {
+    fn read(&mut self) -> io::Result<usize> {
         let mut buffer = [0; 64 * 1_024];
-        let read = self.socket.read(&mut buffer).unwrap();
+        let read = self.socket.read(&mut buffer)?;
         self.bytes.extend_from_slice(&buffer[..read]);
-        read
+        Ok(read)
     }
+}
+
+/// Event 129: the body to these keys, under this id.
+pub fn send(id: &str, to: &[&str], rest: &str) -> String {
+    let to = to.iter().map(|key| format!("\"{key}\"")).collect::<Vec<_>>().join(",");
+    format!(r#"{{"t":129,"data":{{"id":"{id}","to":[{to}],{rest}}}}}"#)
+}
+
+/// Event 132.
+pub fn ack(ids: &[String]) -> String {
+    format!(r#"{{"t":132,"data":{{"ids":{}}}}}"#, serde_json::to_string(ids).unwrap())
 }
 
 /// `re`, state and code.

@@ -3,6 +3,8 @@
 mod client;
 #[path = "../common/mod.rs"]
 mod common;
+
+mod crashes;
 #[path = "../common/frames.rs"]
 mod frames;
 #[path = "../../src/cli/load/login.rs"]
