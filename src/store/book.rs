@@ -1,7 +1,7 @@
 //! Who has what in its mailbox: the rules of mailboxes, without a disk or a clock.
 //!
 //! It holds of each message its id, sender and length, so that no cap has to be counted on disk; it is made of the
-//! rows when a store is opened. A message takes 24 bytes here, a key that has sent or has got one about 120 more.
+//! rows when a store is opened. A message takes 24 to 48 bytes here, a key that has sent or has got one about 200 with its first.
 
 use super::caps::Caps;
 use crate::app::{

@@ -5,7 +5,7 @@ use super::{
     caps::Caps,
     disk::{Disk, DiskError},
     folder::database,
-    keeper::{Holdings, Keeper, Now, receipt},
+    keeper::{Holdings, Keeper, Now, receipt, weight},
 };
 use crate::app::{
     crypto::rng::Rng,
@@ -73,8 +73,17 @@ impl Desk {
         let Some(keeper) = &mut self.keeper else {
             return self.put_off(jobs, now, words);
         };
-        if writes && !self.waiting.is_empty() {
-            jobs.splice(..0, self.waiting.drain(..));
+        if writes {
+            // No more of them at once than of others.
+            let (mut messages, mut bytes) = (0, 0);
+            let fits = |job: &&Job| {
+                let is_room = messages < self.caps.group_messages && bytes < self.caps.group_bytes;
+                let weight = weight(job);
+                (messages, bytes) = (messages + weight.0, bytes + weight.1);
+                is_room
+            };
+            let count = self.waiting.iter().take_while(fits).count();
+            jobs.splice(..0, self.waiting.drain(..count));
         }
         let done = catch_unwind(AssertUnwindSafe(|| keeper.work(jobs, writes, now, words)));
         match done {
@@ -131,7 +140,9 @@ impl Desk {
 
     /// When ids are to be forgotten next.
     pub fn forget_ms(&self) -> Option<u64> {
-        self.keeper.as_ref().and_then(Keeper::forget_ms)
+        let due_ms = self.keeper.as_ref().and_then(Keeper::forget_ms)?;
+        // Not while nothing is written.
+        Some(due_ms.max(self.rests_until_ms))
     }
 
     /// Whether there is any message that grows old.

@@ -332,7 +332,9 @@ impl Thread {
         match folder.lock() {
             Ok(locked) => {
                 if let Some(make) = self.make.take() {
-                    let desk = make(&locked);
+                    let mut desk = make(&locked);
+                    // It is opened now, and not with the first jobs.
+                    desk.work(&mut self.group, self.clock.now(), &mut self.said);
                     tracing::info!(data = %locked.path().display(), "the store is open");
                     self.place = Some(Place::Own(locked, Box::new(desk)));
                 }
