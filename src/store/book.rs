@@ -49,6 +49,14 @@ struct Letter {
     bytes: u32,
 }
 
+/// Room for one message.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seat {
+    to: Option<u32>,
+    from: Option<u32>,
+    is_seen: bool,
+}
+
 impl Book {
     /// All messages.
     pub fn messages(&self) -> u64 {
@@ -77,8 +85,9 @@ impl Book {
         bytes: u32,
         others_bytes: u64,
         has_account: impl FnOnce() -> Result<bool, E>,
-    ) -> Result<Result<(), Refused>, E> {
-        let known = self.find(to).map(|key| &self.keys[key as usize]);
+    ) -> Result<Result<Seat, Refused>, E> {
+        let to_key = self.find(to);
+        let known = to_key.map(|key| &self.keys[key as usize]);
         let (letters, letter_bytes) = known.map_or((0, 0), |key| (key.letters.len(), key.letter_bytes));
         let is_seen = match known {
             Some(key) if key.has_account => true,
@@ -108,25 +117,27 @@ impl Book {
         if self.bytes + others_bytes + u64::from(bytes) + MESSAGE_BYTES > caps.store_bytes {
             return Ok(Err(Refused::StoreFull));
         }
-        if is_seen {
-            let key = self.make(to);
-            self.keys[key as usize].has_account = true;
-        }
-        Ok(Ok(()))
+        Ok(Ok(Seat { to: to_key, from: sender, is_seen }))
     }
 
-    /// Adds a message, whose id is above all others in its mailbox.
-    pub fn add(&mut self, id: MessageId, to: &Identity, from: Option<&Identity>, bytes: u32) {
-        let from = from.map_or(OPERATOR, |from| self.make(from));
+    /// Adds a message, whose id is above all others in its mailbox, where [`Book::check`] found room just now.
+    pub fn add(&mut self, seat: Seat, id: MessageId, to: &Identity, from: Option<&Identity>, bytes: u32) {
+        let from = from.map_or(OPERATOR, |from| seat.from.unwrap_or_else(|| self.make(from)));
         if let Some(sender) = self.keys.get_mut(from as usize) {
             sender.sent += 1;
             sender.sent_bytes += u64::from(bytes);
         }
-        let to = self.make(to) as usize;
+        let to = seat.to.unwrap_or_else(|| self.make(to)) as usize;
+        self.keys[to].has_account |= seat.is_seen;
         self.keys[to].letters.push_back(Letter { id, from, bytes });
         self.keys[to].letter_bytes += u64::from(bytes);
         self.messages += 1;
         self.bytes += u64::from(bytes) + MESSAGE_BYTES;
+    }
+
+    /// Adds a message that was there before; they come in the order of their ids.
+    pub fn put_back(&mut self, id: MessageId, to: &Identity, from: Option<&Identity>, bytes: u32) {
+        self.add(Seat::default(), id, to, from, bytes);
     }
 
     /// Takes a message out of a mailbox; false if it is not there.

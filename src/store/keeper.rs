@@ -126,7 +126,8 @@ impl Keeper {
         let reader = disk.reader()?;
         reader.each_message(|id, row| {
             let from = if row.from == [0; 33] { None } else { Some(rows::identity(row.from)?) };
-            book.add(id, &rows::identity(row.to)?, from.as_ref(), row.body.len() as u32);
+            let to = rows::identity(row.to)?;
+            book.put_back(id, &to, from.as_ref(), row.body.len() as u32);
             last = id;
             Ok(())
         })?;
@@ -230,7 +231,7 @@ impl Keeper {
         self.repeats.forget(now.steady_ms, FORGET_GROUPS, |id| changes.forgotten.push(id));
         self.disk.commit(&changes)?;
         if let Some((id, row)) = &changes.repeats {
-            self.repeats.add(*id, row, now.steady_ms.saturating_add(self.caps.repeat_ms))?;
+            self.repeats.add_formed(*id, row.len(), now.steady_ms.saturating_add(self.caps.repeat_ms));
         }
         Ok(())
     }
@@ -448,11 +449,12 @@ impl Desk<'_> {
         let bytes = u32::try_from(body.len()).unwrap_or(u32::MAX);
         let others = self.repeats.bytes() + group.remembered.len() as u64 + *self.account_bytes;
         let has_account = || Ok::<_, DiskError>(group.account(to)?.is_some());
-        if let Err(why) = self.book.check(self.caps, to, from, bytes, others, has_account)? {
-            return Ok(Err(why));
-        }
+        let seat = match self.book.check(self.caps, to, from, bytes, others, has_account)? {
+            Ok(seat) => seat,
+            Err(why) => return Ok(Err(why)),
+        };
         let id = self.ids.next(group.now.unix_ms);
-        self.book.add(id, to, from, bytes);
+        self.book.add(seat, id, to, from, bytes);
         group.changes.messages.push((id, MessageRow::write(to, from, body)));
         Ok(Ok(id))
     }

@@ -35,6 +35,8 @@ pub struct Repeats {
     groups: VecDeque<Group>,
     /// Of the group that is being made.
     forming: HashMap<u64, u32>,
+    /// The same, in its order.
+    formed: Vec<(u64, SenderBytes, u32)>,
     bytes: u64,
 }
 
@@ -81,35 +83,49 @@ impl Repeats {
 
     /// What the next row has at `at`.
     pub fn form(&mut self, sender: &SenderBytes, re: &str, at: u32) {
-        self.forming.insert(self.hash(sender, re), at);
+        let hash = self.hash(sender, re);
+        self.forming.insert(hash, at);
+        self.formed.push((hash, *sender, at));
     }
 
-    /// A group is committed, or read from disk: remembers what its row has, until then.
+    /// The group is committed: remembers what was formed, until then. The row has so many bytes.
+    pub fn add_formed(&mut self, id: MessageId, row_bytes: usize, until_ms: u64) {
+        self.forming.clear();
+        let formed = std::mem::take(&mut self.formed);
+        self.add_all(id, row_bytes, until_ms, &formed);
+    }
+
+    /// A row is read from disk: remembers what it has, until then.
     ///
     /// # Errors
     /// It is no such row.
     pub fn add(&mut self, id: MessageId, row: &[u8], until_ms: u64) -> Result<(), Corrupt> {
-        self.forming.clear();
         let (_, mut at) = repeats_of(row)?;
-        let mut group = Group { id, until_ms, bytes: row.len() as u64, ids: Vec::new() };
+        let mut read = Vec::new();
         while at < row.len() {
             let (repeat, next) = Repeat::read(row, at)?;
-            let hash = self.hash(&repeat.sender, repeat.re);
-            let sender = self.senders.entry(repeat.sender).or_default();
-            self.ids.insert(hash, Remembered { group: id, at: at as u32, nth: sender.count });
-            sender.count = sender.count.wrapping_add(1);
-            sender.held += 1;
-            group.bytes += ENTRY_BYTES;
-            group.ids.push((hash, repeat.sender));
+            read.push((self.hash(&repeat.sender, repeat.re), repeat.sender, at as u32));
             at = next;
         }
-        self.bytes += group.bytes;
+        self.add_all(id, row.len(), until_ms, &read);
+        Ok(())
+    }
+
+    fn add_all(&mut self, id: MessageId, row_bytes: usize, until_ms: u64, all: &[(u64, SenderBytes, u32)]) {
+        let ids = all.iter().map(|(hash, sender, _)| (*hash, *sender)).collect();
+        let bytes = row_bytes as u64 + all.len() as u64 * ENTRY_BYTES;
+        for (hash, sender, at) in all {
+            let sender = self.senders.entry(*sender).or_default();
+            self.ids.insert(*hash, Remembered { group: id, at: *at, nth: sender.count });
+            sender.count = sender.count.wrapping_add(1);
+            sender.held += 1;
+        }
+        self.bytes += bytes;
         // A clock that was set back makes older groups look younger than this one: they are not.
         for older in self.groups.iter_mut().rev().take_while(|older| older.until_ms > until_ms) {
             older.until_ms = until_ms;
         }
-        self.groups.push_back(group);
-        Ok(())
+        self.groups.push_back(Group { id, until_ms, bytes, ids });
     }
 
     /// Forgets what is due, of at most so many groups, and says which rows may go. The newest row stays: ids of
@@ -176,7 +192,8 @@ mod tests {
         let known = |repeats: &Repeats, re| repeats.find(&caps, &[2; 33], re).is_some();
         repeats.form(&[2; 33], "a", 8);
         assert_eq!(repeats.find(&caps, &[2; 33], "a"), Some(Place::Forming(8)));
-        repeats.add(MessageId([1; 16]), &row(&["a", "b"]), 10).unwrap();
+        repeats.form(&[2; 33], "b", 70);
+        repeats.add_formed(MessageId([1; 16]), 140, 10);
         assert_eq!(repeats.find(&caps, &[2; 33], "a"), Some(Place::Row(MessageId([1; 16]), 8)));
         assert_eq!(repeats.find(&caps, &[3; 33], "a"), None);
         repeats.add(MessageId([2; 16]), &row(&["c", "d"]), 20).unwrap();
