@@ -121,7 +121,10 @@ fn login(reactor: &mut Reactor<Memory, Mida>, now_ms: u64) -> (Number, SecretKey
     reactor.turn(now_ms);
     let answers = messages(reactor, peer, &secret);
     assert_eq!(answers[0]["data"]["passed"], true);
-    assert_eq!(answers[1]["data"]["perms"], serde_json::json!(["metadata"]));
+    assert_eq!(
+        answers[1]["data"]["perms"],
+        serde_json::json!(["metadata", "send", "topic.join", "topic.publish"])
+    );
     (peer, secret)
 }
 

@@ -21,7 +21,11 @@ pub struct Login {
 
 impl Login {
     pub fn new(rng: &mut Rng) -> Self {
-        let member = Member::new(SecretKey::generate(rng));
+        Self::of(Member::new(SecretKey::generate(rng)))
+    }
+
+    /// With the key of this user.
+    pub fn of(member: Member) -> Self {
         Self { member, frames: Frames::default(), passed: false, over: false }
     }
 
@@ -74,7 +78,12 @@ impl Login {
 
 /// Logs in on a blocking socket.
 pub fn log_in(socket: &mut TcpStream, host: &str, rng: &mut Rng) {
-    let mut login = Login::new(rng);
+    let login = Login::new(rng);
+    log_in_with(login, socket, host, rng);
+}
+
+/// The same with a login that was begun.
+pub fn log_in_with(mut login: Login, socket: &mut TcpStream, host: &str, rng: &mut Rng) {
     let mut next = Some(login.first());
     let mut buffer = [0; 4_096];
     while !login.is_over() {

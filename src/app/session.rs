@@ -29,12 +29,14 @@ use std::{
 mod kept;
 mod login;
 mod mailing;
+mod repeats;
 mod windows;
 
 pub use self::kept::Session;
 use self::{
     kept::{HOST_KEPT, HOST_SHIFT, KEYED, PROVEN, STRUCK},
     login::Login,
+    repeats::Repeats,
     windows::Windows,
 };
 
@@ -44,15 +46,15 @@ pub const DERIVE_US: u32 = 65;
 
 const MINUTE_US: u64 = 60_000_000;
 
-/// What a session may ask for.
-fn perms(session: &Session, config: &Config) -> Vec<&'static str> {
-    let known = session.flags & (PROVEN | KEYED) != 0;
-    let mut perms = vec!["metadata"];
-    if !known {
-        perms.push("auth");
+/// What a session may ask for: so many of these.
+fn perms(session: &Session, config: &Config) -> ([&'static str; 5], usize) {
+    let (mut perms, mut count) = (["metadata"; 5], 1);
+    let auth = (session.flags & (PROVEN | KEYED) == 0).then_some("auth");
+    for name in auth.into_iter().chain(config.permissions(session.is_proven()).names()) {
+        perms[count] = name;
+        count += 1;
     }
-    perms.extend(config.permissions(session.is_proven()).names());
-    perms
+    (perms, count)
 }
 
 /// What holds for this session.
@@ -106,6 +108,7 @@ pub struct Sessions {
     pub relay: Relay,
     subscribers: Subscribers,
     windows: Windows,
+    repeats: Repeats,
     /// Keys that were sent to and found to be keys, by their last byte.
     checked: Vec<Option<Identity>>,
     /// Unix time when the server's time began.
@@ -128,6 +131,7 @@ impl Sessions {
             relay: Relay::default(),
             subscribers: Subscribers::default(),
             windows: Windows::default(),
+            repeats: Repeats::default(),
             checked: Vec::new(),
             unix_ms: 0,
             counts: Figures::default(),
@@ -145,6 +149,7 @@ impl Sessions {
     pub fn turn(&mut self, now_ms: u64, config: &Config) {
         self.now_ms = now_ms;
         self.crypto_left_us = config.limits.crypto_us_per_turn;
+        self.repeats.turn(now_ms);
     }
 
     /// A session's next message waits for the store's word on its login, or if it may cost a verification that this
@@ -169,8 +174,8 @@ impl Sessions {
             }
         };
         session.flags |= host << HOST_SHIFT;
-        let perms = perms(session, config);
-        let rules = rules(session, config, &perms);
+        let (perms, count) = perms(session, config);
+        let rules = rules(session, config, &perms[..count]);
         out.greet(|text| encode::rules(text, &rules));
     }
 
@@ -266,8 +271,8 @@ impl Sessions {
 
     /// Something in the rules has changed for this connection.
     pub fn say_rules(&self, session: &Session, config: &Config, out: &mut impl Answers) {
-        let perms = perms(session, config);
-        let rules = rules(session, config, &perms);
+        let (perms, count) = perms(session, config);
+        let rules = rules(session, config, &perms[..count]);
         out.say(session, |text| encode::rules(text, &rules));
     }
 
@@ -297,6 +302,7 @@ impl Sessions {
         }
         let slot = number as u32;
         self.windows.close(slot);
+        self.repeats.close(number);
         for topic in self.subscribers.gone(slot) {
             self.relay.part(topic);
         }

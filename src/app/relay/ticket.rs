@@ -25,6 +25,9 @@ pub struct Ticket {
     pub kind: Kind,
     /// Whether the sender wants its receipt.
     pub is_asked: bool,
+    /// Which of its sender's messages it is, and which recipient of that: the sender's reactor knows by it what to
+    /// remember.
+    pub mark: (u32, u8),
     /// As it is if everybody takes it: the outcome is not known yet.
     pub receipt: Receipt,
     /// Event 0x82.
@@ -48,6 +51,13 @@ impl Ticket {
         Self::new(from, Kind::Passing, is_asked, receipt, message)
     }
 
+    /// The same with a mark.
+    #[must_use]
+    pub fn marked(mut self, mark: u32, place: u8) -> Self {
+        self.mark = (mark, place);
+        self
+    }
+
     /// One that is on disk.
     pub fn stored(committed: Committed) -> Self {
         let Committed { from, re, to, id, message } = committed;
@@ -57,7 +67,7 @@ impl Ticket {
 
     fn new(from: From, kind: Kind, is_asked: bool, receipt: Receipt, message: Arc<Shared>) -> Self {
         let (left, taken) = (AtomicU32::new(0), AtomicBool::new(false));
-        Self { from, kind, is_asked, receipt, message, left, taken }
+        Self { from, kind, is_asked, mark: (0, 0), receipt, message, left, taken }
     }
 
     /// What it counts for among what is on its way.

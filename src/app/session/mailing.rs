@@ -2,6 +2,7 @@
 
 use super::{
     Answers, Session, Sessions,
+    repeats::{Known, Look},
     windows::{Offer, Wanted},
 };
 use crate::{
@@ -110,16 +111,34 @@ impl Sessions {
             self.relay.ask(Job::Send(Box::new(mail::Send { from, re, to, body })));
             return Ok(());
         }
+        let id = self.message_id();
+        let number = at.token.number();
+        let mark = match self.repeats.look(number, re, (&to, None, send.body), id, self.now_ms) {
+            Look::New(mark) => mark,
+            Look::Same(known) => {
+                let to = to.into_iter().map(Recipient::Key);
+                self.say_again(session, config, re, to, &known, out);
+                return Ok(());
+            }
+            Look::Other => {
+                for key in to {
+                    self.say_refused(session, re, Recipient::Key(key), Refused::IdReused, out);
+                }
+                return Ok(());
+            }
+        };
         self.counts.routed += to.len() as u64;
-        let (id, message) = self.encode(&identity, None, send.body);
-        for key in to {
+        let message = self.encode(id, &identity, None, send.body);
+        for (place, key) in (0..).zip(to) {
             // Whoever is not here is nowhere.
             if self.relay.is_alone() && config.presence && self.members.of(&key).next().is_none() {
+                self.repeats.answer(number, mark, place, false);
                 self.say_refused(session, re, Recipient::Key(key), Refused::Offline, out);
                 continue;
             }
             let (from, to) = (from.clone(), Recipient::Key(key));
-            self.relay.route(Ticket::passing(from, Some(re.into()), to, id, message.clone()));
+            let ticket = Ticket::passing(from, Some(re.into()), to, id, message.clone());
+            self.relay.route(ticket.marked(mark, place));
         }
         Ok(())
     }
@@ -133,17 +152,33 @@ impl Sessions {
         re: Option<&str>,
         out: &mut impl Answers,
     ) {
-        self.counts.routed += 1;
         let topic: Arc<str> = publish.topic.into();
+        let (id, number) = (self.message_id(), out.token().number());
+        let mut mark = 0;
+        if let Some(re) = re {
+            let content = (&[][..], Some(publish.topic), publish.body);
+            match self.repeats.look(number, re, content, id, self.now_ms) {
+                Look::New(new) => mark = new,
+                Look::Same(known) => {
+                    return self.say_again(session, config, re, [Recipient::Topic(topic)], &known, out);
+                }
+                Look::Other => {
+                    return self.say_refused(session, re, Recipient::Topic(topic), Refused::IdReused, out);
+                }
+            }
+        }
+        self.counts.routed += 1;
         if self.relay.is_alone() && config.presence && self.subscribers.of(&topic).next().is_none() {
             if let Some(re) = re {
+                self.repeats.answer(number, mark, 0, false);
                 self.say_refused(session, re, Recipient::Topic(topic), Refused::Offline, out);
             }
             return;
         }
-        let (id, message) = self.encode(&identity, Some(&topic), publish.body);
+        let message = self.encode(id, &identity, Some(&topic), publish.body);
         let from = From::Member { identity, at: At { reactor: self.relay.own(), token: out.token() } };
-        self.relay.route(Ticket::passing(from, re.map(Box::from), Recipient::Topic(topic), id, message));
+        let ticket = Ticket::passing(from, re.map(Box::from), Recipient::Topic(topic), id, message);
+        self.relay.route(ticket.marked(mark, 0));
     }
 
     fn ack(&mut self, identity: Identity, ids: Ids<'_>, out: &mut impl Answers) {
@@ -207,7 +242,14 @@ impl Sessions {
     pub fn done(&mut self, ticket: Arc<Ticket>, config: &Config) -> Option<Receipt> {
         if let From::Member { at, .. } = &ticket.from {
             match ticket.kind {
-                Kind::Passing => self.relay.credits.give_back(1, ticket.bytes()),
+                Kind::Passing => {
+                    self.relay.credits.give_back(1, ticket.bytes());
+                    if ticket.is_asked {
+                        let (mark, place) = ticket.mark;
+                        let delivered = ticket.outcome(true) == Outcome::Delivered;
+                        self.repeats.answer(at.token.number(), mark, place, delivered);
+                    }
+                }
                 Kind::Stored => {
                     self.relay.credits.give_back_stored(at.token.number(), &ticket.receipt.re);
                 }
@@ -273,15 +315,42 @@ impl Sessions {
         } += 1;
     }
 
-    /// Event 0x82 with a fresh id, for whoever gets it.
-    fn encode(&mut self, from: &Identity, topic: Option<&str>, body: &[u8]) -> (MessageId, Arc<Shared>) {
+    /// The receipts of a message that was sent before, as far as they were said.
+    fn say_again(
+        &mut self,
+        session: &Session,
+        config: &Config,
+        re: &str,
+        to: impl IntoIterator<Item = Recipient>,
+        known: &Known,
+        out: &mut impl Answers,
+    ) {
+        for (place, to) in (0..).zip(to) {
+            let outcome = match known.delivered(place) {
+                None => continue,
+                Some(_) if !config.presence => Outcome::Stored,
+                Some(true) => Outcome::Delivered,
+                Some(false) => Outcome::Refused(Refused::Offline),
+            };
+            let id = Some(known.message).filter(|_| !matches!(outcome, Outcome::Refused(_)));
+            self.say_receipt(session, &Receipt { re: re.into(), to, id, outcome }, out);
+        }
+    }
+
+    /// A fresh id for a message that is not stored.
+    fn message_id(&mut self) -> MessageId {
         let ts_ms = self.unix_ms + self.now_ms;
         let mut id = [0; 16];
         id[..6].copy_from_slice(&ts_ms.to_be_bytes()[2..]);
         self.rng.fill(&mut id[6..]);
-        let id = MessageId(id);
+        MessageId(id)
+    }
+
+    /// Event 0x82, for whoever gets it.
+    fn encode(&mut self, id: MessageId, from: &Identity, topic: Option<&str>, body: &[u8]) -> Arc<Shared> {
+        let ts_ms = self.unix_ms + self.now_ms;
         let message = Message { id, from: Some(from), topic, ts_ms, body };
-        (id, Shared::new(Opcode::Text, |text| encode::message(text, &message)))
+        Shared::new(Opcode::Text, |text| encode::message(text, &message))
     }
 
     /// The key that a client names. One that is connected here, or was checked lately, need not be checked.

@@ -696,8 +696,8 @@ fn who_hides_presence_tells_nothing() {
         let gone = net.member(0);
         net.close(gone);
         for (to, live) in [(bob, true), (bob, false), (gone, true), (gone, false)] {
-            let heard = net.send(ann, &[to], &format!(r#""id":"a","live":{live},"body":1"#));
-            assert_eq!(heard.iter().map(receipt).collect::<Vec<_>>(), [("a", "stored", "")]);
+            let heard = net.send(ann, &[to], &format!(r#""id":"{to}","live":{live},"body":1"#));
+            assert_eq!(heard.iter().map(|event| receipt(event).1).collect::<Vec<_>>(), ["stored"]);
         }
         assert_eq!(net.hears(bob).len(), 2);
         net.finish();
@@ -775,4 +775,36 @@ fn a_receipt_for_who_is_gone_is_for_nobody_else() {
     let at = At { reactor: 0, token: net.peers[ann].heard.token() };
     assert_eq!(at.token.index, 0);
     net.finish();
+}
+
+#[test]
+fn a_passing_message_that_is_sent_again_is_not_brought_again() {
+    for cores in [1, 2] {
+        let mut net = Net::of(cores, false, Config { anonymous: Permissions::JOIN, ..Config::default() });
+        let (ann, bob) = (net.member(0), net.member(cores - 1));
+        let gone = net.member(0);
+        net.close(gone);
+        let say = |net: &mut Net, body: &str| {
+            let mut heard =
+                net.send(ann, &[bob, gone, bob], &format!(r#""id":"a","live":true,"body":{body}"#));
+            heard.sort_by_key(|event| event["data"]["state"].to_string());
+            heard
+        };
+        let first = say(&mut net, "1");
+        assert_eq!(first.iter().map(|event| receipt(event).1).collect::<Vec<_>>(), ["delivered", "refused"]);
+        assert_eq!((say(&mut net, "1"), net.hears(bob).len()), (first, 1));
+        let other = say(&mut net, "2");
+        assert_eq!(other.iter().map(receipt).collect::<Vec<_>>(), [("a", "refused", "id_reused"); 2]);
+        assert!(net.hears(bob).is_empty());
+        net.asks(bob, r#"{"t":133,"data":{"topic":"t"}}"#);
+        let publish = r#"{"t":135,"data":{"topic":"t","id":"p","body":1}}"#;
+        let first = net.asks(ann, publish);
+        assert_eq!((net.asks(ann, publish), net.hears(bob).len()), (first, 1));
+        let other = net.asks(ann, &publish.replace("\"body\":1", "\"body\":2"));
+        assert_eq!(other.iter().map(receipt).collect::<Vec<_>>(), [("p", "refused", "id_reused")]);
+        // Without an id there is nothing to know it by.
+        (0..2).for_each(|_| drop(net.asks(ann, r#"{"t":135,"data":{"topic":"t","body":1}}"#)));
+        assert_eq!(net.hears(bob).len(), 2);
+        net.finish();
+    }
 }
