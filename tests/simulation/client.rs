@@ -9,7 +9,7 @@ use mida::{
     app::crypto::rng::Rng,
     engine::io::sim::{Far, Number, Sim},
 };
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -102,6 +102,11 @@ pub struct Client {
     pub login: Login,
     pub has_expired: bool,
     pub member: Option<Box<Member>>,
+    /// Messages that it has sent, by number to which user, and those that it has no receipt for.
+    pub sent: Vec<u64>,
+    pub unreceipted: BTreeSet<usize>,
+    /// Messages that it has got: whose, and which.
+    pub got: Vec<(usize, usize)>,
     is_sealed: bool,
     /// The last note that was pushed to it, and the first that must be.
     pub pushed: Option<u64>,
@@ -140,6 +145,9 @@ impl Client {
             login: Login::No,
             has_expired: false,
             member: None,
+            sent: Vec::new(),
+            unreceipted: BTreeSet::new(),
+            got: Vec::new(),
             is_sealed: false,
             pushed: None,
             must_hear: u64::MAX,
@@ -261,8 +269,31 @@ impl Client {
             "3" => self.challenged(text, model, rng),
             "5" => self.result(text, model),
             "128" => self.error(text),
+            "130" => self.brought(text),
+            "131" => self.receipt(text),
             _ => panic!("{self:?} gets {text}"),
         }
+    }
+
+    /// A message: once, to its own key alone, and none of a sender behind a later one of the same.
+    fn brought(&mut self, text: &str) {
+        let mut numbers =
+            wire::member(text, "body").unwrap().split('-').map(|number| number.parse().unwrap());
+        let [from, number, to] = [numbers.next(), numbers.next(), numbers.next()].map(Option::unwrap);
+        assert!(self.login == Login::Passed && to as u64 == self.user(), "{self:?}: {text}");
+        let last = self.got.iter().rev().find(|(other, _)| *other == from);
+        assert!(last.is_none_or(|(_, last)| *last < number), "{self:?}: {text} behind {last:?}");
+        self.got.push((from, number));
+    }
+
+    fn receipt(&mut self, text: &str) {
+        let number = wire::member(text, "re").unwrap().parse().unwrap();
+        assert!(self.unreceipted.remove(&number), "{self:?}: {text} for nothing");
+        let state = wire::member(text, "state");
+        let is_offline = state == Some("refused") && wire::member(text, "code") == Some("offline");
+        assert!(state == Some("delivered") || is_offline, "{self:?}: {text}");
+        // Its own key is there.
+        assert!(!is_offline || self.sent[number] != self.user(), "{self:?}: {text}");
     }
 
     fn rules(&mut self, text: &str, note: u64, model: &Model) {

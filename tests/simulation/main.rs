@@ -78,7 +78,7 @@ fn each_client_gets_what_it_must_once_and_in_order_whatever_the_kernel_does() {
     // The runs are worth their time: all of these were seen.
     for end in [
         "left", "1000", "1001", "1002", "1003", "1007", "1008", "1009", "4000", "4003", "4004", "4008",
-        "4009", "4010", "http 400", "http 408", "http 503", "reset", "passed", "expired",
+        "4009", "4010", "http 400", "http 408", "http 503", "reset", "passed", "expired", "message",
     ] {
         assert!(ends.contains_key(end), "nobody's end was {end}, only {ends:?}");
     }

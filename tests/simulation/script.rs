@@ -171,6 +171,7 @@ impl Client {
                     self.due.push_back(Due::Error("batching_disabled", None));
                     self.frame_text(r#"{"count":1,"data":[{"t":1}]}"#, dice);
                 }
+                5 | 6 if self.login == Login::Passed && model.auth == AuthMode::Signature => self.write(dice),
                 _ => self.question(model.now_ms),
             }
         }
@@ -180,6 +181,25 @@ impl Client {
         if self.acts > 6 && (self.asked + 6 >= QUESTIONS || dice.one_in(12)) {
             self.leave();
         }
+    }
+
+    /// A message to somebody, perhaps to itself.
+    fn write(&mut self, dice: &mut Dice) {
+        self.asked += 1;
+        let (number, to) = (self.sent.len(), dice.below(MEMBERS));
+        let auth = Member::numbered(to).auth();
+        let key = wire::member(&auth, "pubKey").unwrap();
+        let body = format!("{}-{number}-{to}", self.line);
+        let text =
+            format!(r#"{{"t":129,"data":{{"id":"{number}","to":"{key}","live":true,"body":"{body}"}}}}"#);
+        self.frame_text(&text, dice);
+        self.sent.push(to);
+        self.unreceipted.insert(number);
+    }
+
+    /// Which user it logs in as.
+    pub fn user(&self) -> u64 {
+        u64::from(self.line) % MEMBERS
     }
 
     fn question(&mut self, now_ms: u64) {
@@ -205,7 +225,7 @@ impl Client {
     }
 
     fn ask_in(&mut self, model: &Model) {
-        let member = Member::numbered(u64::from(self.line) % MEMBERS);
+        let member = Member::numbered(self.user());
         wire::frame(&mut self.out, 0x81, member.auth().as_bytes());
         self.member = Some(Box::new(member));
         (self.login, self.auth_ms) = (Login::Asked, model.now_ms);

@@ -93,6 +93,10 @@ impl World {
         let mut ends: Vec<_> = self.clients.iter().map(of).collect();
         let passed = self.clients.iter().filter(|client| client.login == Login::Passed);
         ends.extend(passed.map(|_| "passed".to_owned()));
+        let got = self.clients.iter().flat_map(|client| &client.got);
+        ends.extend(got.map(|_| "message".to_owned()));
+        let sent = self.clients.iter().flat_map(|client| &client.sent);
+        ends.extend(sent.map(|_| "sent".to_owned()));
         ends.extend(self.clients.iter().filter(|client| client.has_expired).map(|_| "expired".to_owned()));
         ends
     }
@@ -238,6 +242,10 @@ impl World {
         for client in self.clients.iter().filter(|client| client.stage == Stage::Open && !client.is_over) {
             if client.is_honest() && client.opened_ms < told_ms {
                 assert_eq!(client.pushed, Some(last), "{client:?} has not heard the last note");
+                // What it has sent in the last moment may be on its way.
+                let is_sent = client.out.is_empty() && client.last_frame_ms < told_ms;
+                let missing = &client.unreceipted;
+                assert!(!is_sent || missing.is_empty(), "{client:?}: no receipts for {missing:?}");
             }
         }
     }
@@ -279,6 +287,10 @@ impl World {
         assert_eq!(self.reactor.stats().panics, 0);
         assert_eq!(self.reactor.wakes_ms(), u64::MAX, "something is still to come");
         for client in &self.clients {
+            for (from, number) in &client.got {
+                let to = self.clients[*from].sent.get(*number);
+                assert_eq!(to, Some(&client.user()), "{client:?}: nobody sent it");
+            }
             assert!(client.is_over || client.has_ended, "{client:?} was left alone");
         }
     }
