@@ -8,7 +8,10 @@ use super::{
     protocol::event::{ErrorCode, Method, Reason},
 };
 use crate::engine::{io::Token, outbox::Shared};
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, mpsc::Sender},
+};
 
 /// Names a message: 48 bits of Unix milliseconds, then 80 that make it unique, big-endian. Those of one store grow, in
 /// the order of its commits. 32 lowercase hex digits on the wire.
@@ -84,6 +87,27 @@ pub enum Job {
     Ack { identity: Identity, ids: Box<[MessageId]> },
     /// The oldest messages of this key behind `after`, as many as fit. Answered by [`Word::Backlog`].
     Fetch { at: At, identity: Identity, after: MessageId, messages: u32, bytes: u32 },
+    /// The operator asks what there is of this key. Whoever waits is told at once and through nobody else; not at all if
+    /// it cannot be read.
+    Look { identity: Identity, tell: Sender<Look> },
+}
+
+/// What a store has of a key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    pub account: Option<Profile>,
+    pub unread_messages: u64,
+    /// Of their bodies.
+    pub unread_bytes: u64,
+    /// The message that has waited longest.
+    pub oldest: Option<MessageId>,
+}
+
+/// An account as its owner described it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Profile {
+    pub display_name: Box<str>,
+    pub bio: Box<str>,
 }
 
 #[derive(Clone, Debug)]

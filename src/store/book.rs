@@ -6,7 +6,7 @@
 use super::caps::Caps;
 use crate::app::{
     crypto::key::Identity,
-    mail::{MessageId, Refused},
+    mail::{Look, MessageId, Refused},
 };
 use hashbrown::HashTable;
 use slab::Slab;
@@ -70,6 +70,19 @@ impl Book {
 
     pub fn unread(&self, identity: &Identity) -> u64 {
         self.find(identity).map_or(0, |key| self.keys[key as usize].letters.len() as u64)
+    }
+
+    /// What is in the mailbox of this key; it does not know accounts.
+    pub fn look(&self, identity: &Identity) -> Look {
+        let Some(key) = self.find(identity).map(|key| &self.keys[key as usize]) else {
+            return Look::default();
+        };
+        Look {
+            account: None,
+            unread_messages: key.letters.len() as u64,
+            unread_bytes: key.letter_bytes,
+            oldest: key.letters.front().map(|letter| letter.id),
+        }
     }
 
     /// Whether one more message may come; `others_bytes` is what else is counted in `store_bytes`, and `has_account`

@@ -218,7 +218,8 @@ pub fn refuse(job: &Job, words: &mut Vec<Word>) {
             let account = Account { display_name, unread_messages: 0 };
             words.push(Word::Account { at: login.at, result: Ok(account) });
         }
-        Job::Ack { .. } | Job::Fetch { .. } => {}
+        // Who looks is told by nobody, and sees that.
+        Job::Ack { .. } | Job::Fetch { .. } | Job::Look { .. } => {}
     }
 }
 

@@ -12,7 +12,8 @@ use crate::{
     app::{
         crypto::{key::Identity, rng::Rng},
         mail::{
-            Account, At, Committed, Job, Login, MessageId, Outcome, Receipt, Recipient, Refused, Send, Word,
+            Account, At, Committed, Job, Login, Look, MessageId, Outcome, Profile, Receipt, Recipient,
+            Refused, Send, Word,
         },
         protocol::{
             encode,
@@ -22,7 +23,7 @@ use crate::{
     engine::{outbox::Shared, wire::Opcode},
 };
 use sha2::{Digest, Sha256};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc::Sender};
 
 /// What an account takes of `store_bytes` besides its name and bio.
 const ACCOUNT_BYTES: u64 = 128;
@@ -78,6 +79,7 @@ enum Answer {
         ids: Vec<MessageId>,
         more: bool,
     },
+    Look(Sender<Look>, Look),
 }
 
 /// A group that is being made.
@@ -211,6 +213,7 @@ impl Keeper {
                     group.answers.push(Answer::Backlog { at: *at, ids, more });
                     Ok(())
                 }
+                Job::Look { identity, tell } => desk.look(identity, tell, &mut group),
             };
             if done.is_err() {
                 break;
@@ -242,6 +245,10 @@ impl Keeper {
         for answer in answers {
             match answer {
                 Answer::Word(word) => words.push(word),
+                Answer::Look(tell, look) => {
+                    // Whoever asked may have given up.
+                    let _ = tell.send(look);
+                }
                 Answer::Backlog { at, ids, more } => {
                     // What the group committed must still be said.
                     match self.read(&mut reader, &ids) {
@@ -459,6 +466,19 @@ impl Desk<'_> {
         Ok(Ok(id))
     }
 
+    fn look(
+        &mut self,
+        identity: &Identity,
+        tell: &Sender<Look>,
+        group: &mut Group<'_>,
+    ) -> Result<(), DiskError> {
+        let account = group.account(identity)?;
+        let account = account.map(|row| Profile { display_name: row.display_name, bio: row.bio });
+        let look = Look { account, ..self.book.look(identity) };
+        group.answers.push(Answer::Look(tell.clone(), look));
+        Ok(())
+    }
+
     fn ack(&mut self, identity: &Identity, ids: &[MessageId], group: &mut Group<'_>) {
         if !group.writes {
             return;
@@ -480,7 +500,7 @@ pub fn weight(job: &Job) -> (u32, u64) {
         }
         Job::Ack { ids, .. } => (ids.len() as u32, 0),
         Job::Fetch { bytes, .. } => (1, u64::from(*bytes)),
-        Job::Login(_) => (1, ACCOUNT_BYTES),
+        Job::Login(_) | Job::Look { .. } => (1, ACCOUNT_BYTES),
     }
 }
 

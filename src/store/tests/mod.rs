@@ -2,6 +2,7 @@
 
 mod failing;
 mod limits;
+mod look;
 mod medium;
 mod model;
 

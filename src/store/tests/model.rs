@@ -205,6 +205,7 @@ impl Model {
                     assert!(got.len() < behind.len());
                 }
             }
+            Job::Look { .. } => panic!("it has a test of its own"),
             Job::Login(login) => {
                 let number = number(&login.identity);
                 let known = self.accounts.get(&number);

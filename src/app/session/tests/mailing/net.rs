@@ -80,6 +80,7 @@ impl Store {
                 };
                 words.push(Word::Account { at: login.at, result });
             }
+            Job::Look { .. } => panic!("no session looks"),
             Job::Send(send) => {
                 for to in &send.to {
                     self.next += 1;
