@@ -6,7 +6,10 @@ use crate::{
         mail::{At, From, Receipt, Recipient, Word},
         relay::{Task, Ticket},
     },
-    engine::app::{Link, Others},
+    engine::{
+        app::{Link, Others},
+        error::Close,
+    },
 };
 use std::{collections::VecDeque, sync::Arc};
 
@@ -24,7 +27,7 @@ pub struct Rounds {
     slots: Vec<u32>,
     next: usize,
     is_under_way: bool,
-    taken: bool,
+    taken: u32,
     /// Visits that are left in this turn.
     left: usize,
 }
@@ -63,9 +66,9 @@ impl Mida {
                     let mut slots = std::mem::take(&mut self.slots);
                     slots.clear();
                     slots.extend(self.sessions.connections_of(identity));
-                    let mut taken = false;
+                    let mut taken = 0;
                     for slot in &slots {
-                        taken |= self.bring(*slot, &ticket, others);
+                        taken += u32::from(self.bring(*slot, &ticket, others));
                     }
                     self.slots = slots;
                     self.sessions.relay.brought(ticket, taken);
@@ -84,6 +87,15 @@ impl Mida {
                         let session = *link.conn;
                         let mut out = Sealer { link, own_hosts: &mut self.own_hosts };
                         self.sessions.freed(&session, &ids, &mut out);
+                    });
+                }
+            }
+            Task::Dismiss { identity, tally } => {
+                let slots: Vec<_> = self.sessions.connections_of(&identity).collect();
+                for slot in slots {
+                    others.visit(slot, &mut |link| {
+                        link.close(Close::Normal);
+                        tally.add();
                     });
                 }
             }
@@ -155,7 +167,7 @@ impl Mida {
             let Recipient::Topic(topic) = &ticket.receipt.to else { return };
             let rounds = &mut self.rounds;
             if !rounds.is_under_way {
-                (rounds.is_under_way, rounds.taken, rounds.next) = (true, false, 0);
+                (rounds.is_under_way, rounds.taken, rounds.next) = (true, 0, 0);
                 rounds.slots.clear();
                 rounds.slots.extend(self.sessions.subscribers_of(topic));
             }
@@ -165,7 +177,7 @@ impl Mida {
                 let Some(slot) = self.rounds.slots.get(at).copied() else { break };
                 if self.sessions.is_subscriber(slot, topic) {
                     let taken = self.bring(slot, &ticket, others);
-                    self.rounds.taken |= taken;
+                    self.rounds.taken += u32::from(taken);
                 }
             }
             let rounds = &mut self.rounds;

@@ -1,5 +1,6 @@
 //! What Mida counts on one core, and how that is laid out for who watches the server.
 
+use super::mail::{Outcome, Refused};
 use crate::engine::app::FIGURES;
 
 macro_rules! figures {
@@ -69,6 +70,21 @@ figures! {
     on_the_way_bytes;
     /// Topics that somebody here has joined.
     topics;
+}
+
+impl Figures {
+    /// A sender is told this.
+    pub fn count(&mut self, outcome: Outcome) {
+        *match outcome {
+            Outcome::Stored => &mut self.told_stored,
+            Outcome::Delivered => &mut self.delivered,
+            Outcome::Refused(Refused::Offline) => &mut self.refused_offline,
+            Outcome::Refused(Refused::MailboxFull) => &mut self.refused_mailbox_full,
+            Outcome::Refused(Refused::StoreFull) => &mut self.refused_store_full,
+            Outcome::Refused(Refused::IdReused) => &mut self.refused_id_reused,
+            Outcome::Refused(Refused::BadKey | Refused::Forbidden) => &mut self.refused_forbidden,
+        } += 1;
+    }
 }
 
 #[cfg(test)]

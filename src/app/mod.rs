@@ -176,6 +176,7 @@ impl App for Mida {
                 self.sessions.relay.receive(std::mem::take(words).into_iter().map(Mail::Word));
                 Reach::Nobody
             }
+            Command::Everyone(_) => Reach::Everyone,
             Command::Find(find) => {
                 Reach::These(self.sessions.connections_of(&find.identity).take(FOUND).collect())
             }
@@ -213,8 +214,15 @@ impl App for Mida {
     }
 
     fn visit(&mut self, link: &mut Link<'_, Session>, command: &Command) {
-        let Command::Reload(reload) = command else { return };
         let session = *link.conn;
+        let reload = match command {
+            Command::Reload(reload) => reload,
+            Command::Everyone(everyone) if session.is_proven() => {
+                link.share(form(&session), &everyone.message);
+                return everyone.tally.add();
+            }
+            _ => return,
+        };
         if reload.keys && !self.sessions.is_welcome(&session, &self.config) {
             return link.close(Close::AuthFailed);
         }

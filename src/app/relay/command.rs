@@ -1,6 +1,6 @@
 //! What a reactor's application is told by other threads.
 
-use super::{Mail, Online};
+use super::{Mail, Online, Tally};
 use crate::{
     app::{config::Config, crypto::key::Identity, mail::Word, protocol::encode},
     engine::{app::About, outbox::Shared, wire::Opcode},
@@ -12,6 +12,7 @@ use std::sync::{Arc, mpsc::Sender};
 pub enum Command {
     Reload(Reload),
     Find(Find),
+    Everyone(Everyone),
     /// What another reactor had for this one at the end of a turn.
     Mail(Vec<Mail>),
     /// What the store says to connections of this reactor, or to the home of a key.
@@ -26,6 +27,14 @@ pub struct Find {
     pub found: Sender<Found>,
     /// Told with each, so that who asks knows which reactor it was.
     pub reactor: usize,
+}
+
+/// The operator has a message for every connection with a proven key.
+#[derive(Clone)]
+pub struct Everyone {
+    /// Event 0x82.
+    pub message: Arc<Shared>,
+    pub tally: Arc<Tally>,
 }
 
 /// A connection that has proven a key, or named it where that is enough.

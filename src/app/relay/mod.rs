@@ -11,14 +11,16 @@ mod credits;
 mod directory;
 mod homes;
 mod online;
+mod operator;
 mod subscribers;
 mod ticket;
 
 pub use self::{
-    command::{Command, FOUND, Find, Found, Reload},
+    command::{Command, Everyone, FOUND, Find, Found, Reload},
     credits::{BYTES_MAX, Credits, RECIPIENTS_MAX},
     homes::Homes,
     online::Online,
+    operator::{Tally, Told},
     subscribers::{Subscribers, TOPICS_MAX},
     ticket::{Kind, Ticket},
 };
@@ -26,7 +28,7 @@ pub use self::{
 use self::directory::Directory;
 use super::{
     crypto::key::Identity,
-    mail::{From, Job, MessageId, Receipt, Recipient, Word},
+    mail::{From, Job, MessageId, Recipient, Word},
 };
 use crate::engine::inbox::Post;
 use std::{
@@ -71,6 +73,11 @@ pub enum Mail {
         identity: Identity,
         ids: Arc<[MessageId]>,
     },
+    /// The operator wants these connections of the key closed.
+    Dismiss {
+        identity: Identity,
+        tally: Arc<Tally>,
+    },
     /// The store's word, to where it leads.
     Word(Word),
 }
@@ -84,6 +91,10 @@ pub enum Task {
         identity: Identity,
         ids: Arc<[MessageId]>,
     },
+    Dismiss {
+        identity: Identity,
+        tally: Arc<Tally>,
+    },
     /// [`Word::Account`], [`Word::Receipt`] or [`Word::Backlog`].
     Word(Word),
 }
@@ -94,8 +105,8 @@ pub struct Offices {
     pub homes: Homes,
     /// The store's, for this reactor; without one nothing is kept.
     pub store: Option<Arc<dyn Post<Job>>>,
-    /// Where the operator's receipts go, with the number of the question.
-    pub operator: Option<Sender<(u64, Receipt)>>,
+    /// Where the operator's receipts go.
+    pub operator: Option<Sender<Told>>,
 }
 
 /// One reactor's part.
@@ -111,7 +122,7 @@ pub struct Relay {
     topics: HashMap<Arc<str>, Vec<u16>>,
     store: Option<Arc<dyn Post<Job>>>,
     jobs: VecDeque<Job>,
-    operator: Option<Sender<(u64, Receipt)>>,
+    operator: Option<Sender<Told>>,
     pub credits: Credits,
     /// Kept from one look into the directory to the next.
     found: Vec<u16>,
@@ -225,8 +236,8 @@ impl Relay {
         }
     }
 
-    /// This reactor has brought what it could; the last to say so lets the sender know.
-    pub fn brought(&mut self, ticket: Arc<Ticket>, taken: bool) {
+    /// This reactor has brought it to so many connections as took it; the last to say so lets the sender know.
+    pub fn brought(&mut self, ticket: Arc<Ticket>, taken: u32) {
         if ticket.settle(taken) {
             self.done(ticket);
         }
@@ -244,6 +255,7 @@ impl Relay {
                 Mail::Bring(ticket) => return Some(Task::Bring(ticket)),
                 Mail::Done(ticket) => return Some(Task::Done(ticket)),
                 Mail::Freed { identity, ids } => return Some(Task::Freed { identity, ids }),
+                Mail::Dismiss { identity, tally } => return Some(Task::Dismiss { identity, tally }),
                 Mail::Word(word) => {
                     if let Some(word) = self.heard(word) {
                         return Some(Task::Word(word));
@@ -339,15 +351,17 @@ impl Relay {
         match &ticket.from {
             From::Member { at, .. } => self.tell(at.reactor, Mail::Done(ticket)),
             From::Operator { question } => {
-                self.tell_operator(*question, ticket.receipt(true));
+                let (question, connections, receipt) =
+                    (*question, ticket.taken(), Some(ticket.receipt(true)));
+                self.tell_operator(Told { question, connections, receipt });
             }
         }
     }
 
-    fn tell_operator(&self, question: u64, receipt: Receipt) {
+    fn tell_operator(&self, told: Told) {
         if let Some(operator) = &self.operator {
             // Whoever asked may have given up.
-            let _ = operator.send((question, receipt));
+            let _ = operator.send(told);
         }
     }
 
@@ -368,7 +382,7 @@ impl Relay {
                 None
             }
             Word::Receipt { from: From::Operator { question }, receipt } => {
-                self.tell_operator(question, receipt);
+                self.tell_operator(Told { question, connections: 0, receipt: Some(receipt) });
                 None
             }
             word => Some(word),

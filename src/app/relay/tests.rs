@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     app::{
         crypto::{key::SecretKey, rng::Rng},
-        mail::{At, Committed, Outcome, Refused},
+        mail::{At, Committed, Outcome, Receipt, Refused},
     },
     engine::{
         io::{Token, sim::Dice},
@@ -57,7 +57,7 @@ struct World {
     /// Of each reactor, for each sender and recipient, the numbers as they came.
     brought: BTreeMap<(usize, usize, bool, usize), Vec<usize>>,
     done: BTreeMap<usize, Outcome>,
-    operator: std::sync::mpsc::Receiver<(u64, Receipt)>,
+    operator: std::sync::mpsc::Receiver<Told>,
 }
 
 struct Sent {
@@ -192,8 +192,8 @@ impl World {
                 let Sent { reactor: from, is_topic, to } = self.sent[number];
                 let here = &self.here[reactor];
                 let there = if is_topic { &here.topics } else { &here.keys };
-                let taken = there.get(&to).is_some_and(|count| *count > 0);
-                if taken {
+                let taken = there.get(&to).map_or(0, |count| *count as u32);
+                if taken > 0 {
                     self.brought.entry((reactor, from, is_topic, to)).or_default().push(number);
                 }
                 self.relays[reactor].brought(ticket, taken);
@@ -379,8 +379,10 @@ fn the_operator_is_told_what_became_of_its_messages() {
         let home = usize::from(world.homes.of_key(&KEYS[key]));
         world.relays[home].receive([Mail::Word(Word::Committed(Box::new(committed)))]);
         world.settle();
-        let (question, receipt) = world.operator.try_recv().unwrap();
-        assert_eq!((question, receipt.outcome, receipt.id), (key as u64, outcome, Some(id)));
+        let told = world.operator.try_recv().unwrap();
+        let receipt = told.receipt.unwrap();
+        assert_eq!((told.question, receipt.outcome, receipt.id), (key as u64, outcome, Some(id)));
+        assert_eq!(told.connections, u32::from(outcome == Outcome::Delivered));
     }
     let receipt = Receipt {
         re: "q".into(),
@@ -392,5 +394,5 @@ fn the_operator_is_told_what_became_of_its_messages() {
     assert_eq!(world.homes.of_word(&word), 0);
     world.relays[0].receive([Mail::Word(word)]);
     world.settle();
-    assert_eq!(world.operator.try_recv(), Ok((9, receipt)));
+    assert_eq!(world.operator.try_recv(), Ok(Told { question: 9, connections: 0, receipt: Some(receipt) }));
 }

@@ -6,7 +6,7 @@ use crate::{
 };
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU32, Ordering},
+    atomic::{AtomicU32, Ordering},
 };
 
 /// What kind of message it is.
@@ -34,7 +34,8 @@ pub struct Ticket {
     pub message: Arc<Shared>,
     /// Reactors that have not said yet whether a connection took it.
     left: AtomicU32,
-    taken: AtomicBool,
+    /// Connections that took it.
+    taken: AtomicU32,
 }
 
 impl Ticket {
@@ -66,7 +67,7 @@ impl Ticket {
     }
 
     fn new(from: From, kind: Kind, is_asked: bool, receipt: Receipt, message: Arc<Shared>) -> Self {
-        let (left, taken) = (AtomicU32::new(0), AtomicBool::new(false));
+        let (left, taken) = (AtomicU32::new(0), AtomicU32::new(0));
         Self { from, kind, is_asked, mark: (0, 0), receipt, message, left, taken }
     }
 
@@ -80,20 +81,25 @@ impl Ticket {
         self.left.store(reactors, Ordering::Relaxed);
     }
 
-    /// One has said it; true: it was the last.
-    pub fn settle(&self, taken: bool) -> bool {
-        if taken {
-            self.taken.store(true, Ordering::Relaxed);
+    /// One has said how many took it; true: it was the last.
+    pub fn settle(&self, taken: u32) -> bool {
+        if taken > 0 {
+            self.taken.fetch_add(taken, Ordering::Relaxed);
         }
         // The last sees what all others have said.
         self.left.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    /// Connections that took it, once the last has settled.
+    pub fn taken(&self) -> u32 {
+        self.taken.load(Ordering::Relaxed)
     }
 
     /// What became of it; `presence`: whether others may learn who is there.
     pub fn outcome(&self, presence: bool) -> Outcome {
         match self.kind {
             _ if !presence => Outcome::Stored,
-            _ if self.taken.load(Ordering::Relaxed) => Outcome::Delivered,
+            _ if self.taken() > 0 => Outcome::Delivered,
             Kind::Passing => Outcome::Refused(Refused::Offline),
             Kind::Stored => Outcome::Stored,
         }

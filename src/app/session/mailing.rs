@@ -257,14 +257,14 @@ impl Sessions {
         }
         let is_asked = ticket.is_asked;
         let receipt = Ticket::into_receipt(ticket, config.presence);
-        self.count(receipt.outcome);
+        self.counts.count(receipt.outcome);
         is_asked.then_some(receipt)
     }
 
     /// The store refuses a message of this reactor's sender, or knows it.
     pub fn answered(&mut self, at: At, receipt: &Receipt) {
         self.relay.credits.give_back_stored(at.token.number(), &receipt.re);
-        self.count(receipt.outcome);
+        self.counts.count(receipt.outcome);
     }
 
     pub fn say_receipt(&self, session: &Session, receipt: &Receipt, out: &mut impl Answers) {
@@ -298,21 +298,8 @@ impl Sessions {
         out: &mut impl Answers,
     ) {
         let receipt = Receipt { re: re.into(), to, id: None, outcome: Outcome::Refused(refused) };
-        self.count(receipt.outcome);
+        self.counts.count(receipt.outcome);
         self.say_receipt(session, &receipt, out);
-    }
-
-    fn count(&mut self, outcome: Outcome) {
-        let counts = &mut self.counts;
-        *match outcome {
-            Outcome::Stored => &mut counts.told_stored,
-            Outcome::Delivered => &mut counts.delivered,
-            Outcome::Refused(Refused::Offline) => &mut counts.refused_offline,
-            Outcome::Refused(Refused::MailboxFull) => &mut counts.refused_mailbox_full,
-            Outcome::Refused(Refused::StoreFull) => &mut counts.refused_store_full,
-            Outcome::Refused(Refused::IdReused) => &mut counts.refused_id_reused,
-            Outcome::Refused(Refused::BadKey | Refused::Forbidden) => &mut counts.refused_forbidden,
-        } += 1;
     }
 
     /// The receipts of a message that was sent before, as far as they were said.

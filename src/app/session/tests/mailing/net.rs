@@ -294,10 +294,10 @@ impl Net {
                     Recipient::Key(identity) => sessions.connections_of(identity).collect(),
                     Recipient::Topic(topic) => sessions.subscribers_of(topic).collect(),
                 };
-                let mut taken = false;
+                let mut taken = 0;
                 for slot in slots {
                     if let Some(peer) = peers.get_mut(slot as usize).filter(open) {
-                        taken |= sessions.bring(&peer.session, &ticket, &mut peer.heard);
+                        taken += u32::from(sessions.bring(&peer.session, &ticket, &mut peer.heard));
                     }
                 }
                 sessions.relay.brought(ticket, taken);
@@ -331,7 +331,7 @@ impl Net {
                     sessions.backlog(&peer.session, &messages, more, &mut peer.heard);
                 }
             }
-            Task::Word(word) => panic!("{word:?}"),
+            task => panic!("{task:?}"),
         }
     }
 
