@@ -62,7 +62,7 @@
 //! | [`server::activation`], [`server::notify`] | listeners that another process passes, or gets; the word to a service manager |
 //! | [`server::memory`] | what a storm needed goes back to the kernel |
 //! | [`server::figures`], [`server::turns`] | how what reactors count leaves them, and how long their turns take |
-//! | [`server::admin`] | what the operator sees and asks over HTTP |
+//! | [`server::admin`] | what the operator sees, asks and sends over HTTP |
 //!
 //! The binary (`src/main.rs`, `src/cli`) is the command line.
 //!

@@ -102,7 +102,7 @@ pub struct Options {
     /// Connections of the whole server [default: what the open-file limit allows]
     #[arg(long, value_name = "N")]
     pub max_connections: Option<u32>,
-    /// Address for metrics, health and the operator's questions over HTTP [default: none]
+    /// Address for metrics, health, and what the operator and a backend ask and send over HTTP [default: none]
     #[arg(long, value_name = "ADDR", value_parser = address)]
     pub admin: Option<SocketAddr>,
     /// File with the token that the admin address asks for, 16 to 512 visible characters

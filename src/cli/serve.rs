@@ -20,7 +20,7 @@ use mida::{
     server::{
         self, Plan,
         activation::{self, ADMIN, PREDECESSOR, Passed},
-        admin::Service,
+        admin::{ANSWER_MOST, Backend, Office, Service},
         cores, files,
         listen::{Address, Listening},
         memory,
@@ -32,7 +32,7 @@ use std::{
     io::{self, IsTerminal, Write},
     path::PathBuf,
     process::ExitCode,
-    sync::Arc,
+    sync::{Arc, mpsc::channel},
     time::{Instant, UNIX_EPOCH},
 };
 
@@ -100,7 +100,12 @@ pub fn run(flags: Flags) -> Result<ExitCode, String> {
     let online = Online::new(plan.reactors());
     // A predecessor has the directory until this process serves.
     let open = if predecessor.is_some() { Store::open_later } else { Store::open };
-    let store = options.store()?.map(|(data, caps)| open(data, caps, plan.reactors()));
+    // Only who has the token may send.
+    let (operator, told) = channel();
+    let operator = Some(operator).filter(|_| admin_listener.is_some() && guard.token.is_some());
+    // The operator has an inbox behind those of the reactors.
+    let inboxes = plan.reactors() + usize::from(operator.is_some());
+    let store = options.store()?.map(|(data, caps)| open(data, caps, inboxes));
     let store = store.transpose().map_err(|error| error.to_string())?;
     let homes = homes(plan.reactors())?;
     let unix_ms =
@@ -108,17 +113,32 @@ pub fn run(flags: Flags) -> Result<ExitCode, String> {
     let running = server::start(&plan, clock, |number, _| {
         let rng = generators.next().expect("one was made for each reactor");
         let jobs = store.as_ref().map(|store| store.inbox(number) as _);
-        let offices = Offices { homes: homes.clone(), store: jobs, operator: None };
+        let offices = Offices { homes: homes.clone(), store: jobs, operator: operator.clone() };
         Mida::new(config.clone(), online.of(number), rng).with(number, offices, unix_ms)
     })
     .map_err(|error| error.to_string())?;
 
     let running = Arc::new(running);
+    let office = operator.map(|operator| Office {
+        config: config.clone(),
+        homes: homes.clone(),
+        reactors: running.ways(),
+        store: store.as_ref().map(|store| store.inbox(plan.reactors()) as _),
+        operator,
+        told,
+        answer_most: ANSWER_MOST,
+    });
     let store = store.map(|store| store.start(Box::new(Reactors::new(homes, running.ways()))));
     let store = store.transpose().map_err(|error| format!("cannot start the store: {error}"))?;
     let mut service = None;
     if let Some(listener) = admin_listener {
-        let answering = Service::new(running.clone(), clock, guard).listen(listener);
+        let mut answering = Service::new(running.clone(), clock, guard);
+        if let Some(office) = office {
+            let backend = Backend::new(office);
+            answering = answering
+                .with(backend.map_err(|error| format!("cannot take a backend's messages: {error}"))?);
+        }
+        let answering = answering.listen(listener);
         let answering = answering.map_err(|error| format!("cannot answer the admin address: {error}"))?;
         tracing::info!("admin on http://{}", answering.address());
         service = Some(answering);

@@ -1,5 +1,7 @@
 //! A client that has logged in, on a blocking socket.
 
+#![allow(dead_code)] // Each test file uses its part.
+
 use crate::{frames, login::Member};
 use mida::app::crypto::rng::Rng;
 use serde_json::Value;
@@ -137,25 +139,38 @@ impl Client {
     /// # Errors
     /// The server has gone without a close.
     pub fn try_next(&mut self) -> io::Result<Said> {
+        Ok(match self.heard()? {
+            Ok(text) => Said::Event(serde_json::from_str(&text).unwrap()),
+            Err(code) => Said::Close(code),
+        })
+    }
+
+    /// The next event, as it was written.
+    pub fn text(&mut self) -> String {
+        self.heard().unwrap().unwrap_or_else(|code| panic!("closed with {code}"))
+    }
+
+    /// What comes next: text, or the code of a close frame.
+    fn heard(&mut self) -> io::Result<Result<String, u16>> {
         loop {
             let mut at = self.at;
             if let Some((opcode, payload)) = frames::take(&self.bytes, &mut at) {
-                let said = match opcode {
+                let heard = match opcode {
                     frames::PING => None,
-                    frames::CLOSE => Some(Said::Close(u16::from_be_bytes([payload[0], payload[1]]))),
+                    frames::CLOSE => Some(Err(u16::from_be_bytes([payload[0], payload[1]]))),
                     _ => {
                         let mut text = payload.to_vec();
                         assert_eq!(opcode == frames::BINARY, self.is_sealed);
                         if self.is_sealed {
                             self.member.open(payload, &mut text).expect("sealed to this key");
                         }
-                        Some(Said::Event(serde_json::from_slice(&text).unwrap()))
+                        Some(Ok(String::from_utf8(text).unwrap()))
                     }
                 };
                 self.at = at;
-                match said {
+                match heard {
                     None => continue,
-                    Some(said) => return Ok(said),
+                    Some(heard) => return Ok(heard),
                 }
             }
             self.bytes.drain(..self.at);

@@ -146,6 +146,9 @@ impl Life {
         let settings = settings(&config, &options);
         let config = Arc::new(config);
         let reload = Reload::new(&self.config, config.clone(), &self.online, now_ms);
+        if let Some(admin) = &self.admin {
+            admin.reload(&config);
+        }
         self.config = config;
         self.options = options;
         let told = self.running.post_settings(&settings)

@@ -1,6 +1,6 @@
 //! Who may ask: no web page, and for most things only who has the token.
 
-use super::http::{Answer, Head};
+use super::{answer::Answer, http::Head};
 use sha2::{Digest, Sha256};
 use std::{fmt, net::SocketAddr};
 
@@ -54,11 +54,12 @@ impl Guard {
     /// The refusal.
     pub fn check_source(&self, head: &Head, local: SocketAddr) -> Result<(), Answer> {
         if head.has_origin {
-            return Err(Answer::text(403, "Web pages may not ask here."));
+            return Err(Answer::error((403, "forbidden"), "Web pages may not ask here."));
         }
         let local = SocketAddr::new(local.ip().to_canonical(), local.port());
         if !self.knows(&head.host, local) {
-            return Err(Answer::text(403, "This host is not the listener's own: name it with --admin-host."));
+            let line = "This host is not the listener's own: name it with --admin-host.";
+            return Err(Answer::error((403, "forbidden"), line));
         }
         Ok(())
     }
@@ -78,7 +79,8 @@ impl Guard {
     /// # Errors
     /// The refusal (RFC 6750 section 3).
     pub fn check_token(&self, head: &Head) -> Result<(), Answer> {
-        let refusal = |line| Answer::text(401, line).with("WWW-Authenticate", "Bearer".to_owned());
+        let refusal =
+            |line| Answer::error((401, "unauthorized"), line).with("WWW-Authenticate", "Bearer".to_owned());
         let Some(token) = &self.token else {
             return Err(refusal("Start the server with --admin-token FILE to ask for this."));
         };

@@ -1,6 +1,7 @@
 //! One request and one answer on a connection (RFC 9112), with bounds on everything: blocking, for a thread
 //! that has time.
 
+use super::answer::Answer;
 use std::{
     io::{self, Read, Write},
     net::{Shutdown, TcpStream},
@@ -28,50 +29,13 @@ pub struct Head {
     pub has_origin: bool,
     /// The Authorization field; none if there are several.
     pub authorization: Option<Vec<u8>>,
-    pub body_bytes: usize,
+    /// Its Content-Type; none if there are several.
+    pub content_type: Option<String>,
+    /// The client's name for what it asks.
+    pub idempotency_key: Option<Vec<u8>>,
+    /// Its Content-Length.
+    pub length: Option<usize>,
     pub wants_continue: bool,
-}
-
-/// What is sent back.
-#[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub content_type: &'static str,
-    /// Further fields, with values that are safe in a head.
-    pub fields: Vec<(&'static str, String)>,
-    pub body: String,
-}
-
-impl Answer {
-    pub fn new(status: u16, content_type: &'static str, body: String) -> Self {
-        Self { status, content_type, fields: Vec::new(), body }
-    }
-
-    /// One line for people.
-    pub fn text(status: u16, line: &str) -> Self {
-        Self::new(status, "text/plain; charset=utf-8", format!("{line}\n"))
-    }
-
-    pub fn json(status: u16, value: &serde_json::Value) -> Self {
-        Self::new(status, "application/json", format!("{value}\n"))
-    }
-
-    pub fn with(mut self, name: &'static str, value: String) -> Self {
-        self.fields.push((name, value));
-        self
-    }
-
-    fn head(&self) -> String {
-        let reason = reason(self.status);
-        let mut head =
-            format!("HTTP/1.1 {} {reason}\r\nContent-Type: {}\r\n", self.status, self.content_type);
-        head.push_str("Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n");
-        for (name, value) in &self.fields {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        head.push_str(&format!("Content-Length: {}\r\nConnection: close\r\n\r\n", self.body.len()));
-        head
-    }
 }
 
 /// Reads a request, has it answered, and ends the connection. `decide` sees the head alone and can refuse the
@@ -106,7 +70,7 @@ pub fn send(socket: &mut TcpStream, answer: &Answer) -> io::Result<()> {
 
 /// Says once that there is no room, and waits for nothing.
 pub fn turn_away(mut socket: TcpStream) {
-    let answer = Answer::text(503, "Too many requests at once; try again.");
+    let answer = Answer::error((503, "busy"), "Too many requests at once; try again.");
     if socket.set_nonblocking(true).is_ok() {
         let _ = socket.write_all((answer.head() + &answer.body).as_bytes());
     }
@@ -121,7 +85,7 @@ impl From<io::Error> for Refused {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::TimedOut => {
-                Self::With(Answer::text(408, "The request was not completed in time."))
+                Self::With(Answer::error((408, "timeout"), "The request was not completed in time."))
             }
             _ => Self::Gone(error),
         }
@@ -146,14 +110,15 @@ fn read<A: FnOnce(&Head, &[u8]) -> Answer>(
         }
     };
     let answer = decide(&head).map_err(Refused::With)?;
-    if head.body_bytes > BODY_BYTES {
-        return Err(Refused::With(Answer::text(413, "The body is larger than 1 MiB.")));
+    let length = head.length.unwrap_or(0);
+    if length > BODY_BYTES {
+        return Err(Refused::With(Answer::error((413, "too_large"), "The body is larger than 1 MiB.")));
     }
     let mut body = bytes.split_off(used);
-    if head.wants_continue && body.len() < head.body_bytes {
+    if head.wants_continue && body.len() < length {
         write(socket, b"HTTP/1.1 100 Continue\r\n\r\n", b"")?;
     }
-    while body.len() < head.body_bytes {
+    while body.len() < length {
         let got = receive(socket, &mut buffer, until)?;
         if got == 0 {
             return Err(Refused::Gone(io::ErrorKind::UnexpectedEof.into()));
@@ -161,14 +126,16 @@ fn read<A: FnOnce(&Head, &[u8]) -> Answer>(
         body.extend_from_slice(&buffer[..got]);
     }
     // What is behind it would be another request: this connection ends with the answer.
-    body.truncate(head.body_bytes);
+    body.truncate(length);
     Ok(answer(&head, &body))
 }
 
 /// The head that `bytes` begins with and its length; none when it is not whole.
 fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Answer> {
-    let malformed = |_| Answer::text(400, "The request is not well-formed HTTP/1.1.");
-    let too_large = || Answer::text(431, "The head is larger than 8 KiB, or has more than 64 fields.");
+    let bad = |message| Answer::error((400, "bad_request"), message);
+    let malformed = |_| bad("The request is not well-formed HTTP/1.1.");
+    let too_large =
+        || Answer::error((431, "too_large"), "The head is larger than 8 KiB, or has more than 64 fields.");
     let window = &bytes[..bytes.len().min(HEAD_BYTES)];
     let mut fields = [httparse::EMPTY_HEADER; FIELDS];
     let mut request = httparse::Request::new(&mut fields);
@@ -181,11 +148,11 @@ fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Answer> {
     let mut head = Head { method: request.method.unwrap_or_default().to_owned(), ..Head::default() };
     let target = request.path.unwrap_or_default();
     if !target.starts_with('/') {
-        return Err(Answer::text(400, "Name a path, like /metrics."));
+        return Err(bad("Name a path, like /metrics."));
     }
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     (head.path, head.query) = (path.to_owned(), query.to_owned());
-    let (mut hosts, mut authorizations, mut lengths) = (0, 0, 0);
+    let (mut hosts, mut authorizations, mut lengths, mut types) = (0, 0, 0, 0);
     for field in request.headers.iter() {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
         if is("host") {
@@ -198,18 +165,25 @@ fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Answer> {
             head.authorization = (authorizations == 1).then(|| field.value.to_vec());
         } else if is("content-length") {
             lengths += 1;
-            head.body_bytes = length(field.value)?;
+            head.length = Some(length(field.value)?);
+        } else if is("content-type") {
+            types += 1;
+            head.content_type = (types == 1).then(|| String::from_utf8_lossy(field.value).into_owned());
+        } else if is("idempotency-key") {
+            if head.idempotency_key.replace(field.value.to_vec()).is_some() {
+                return Err(bad("Send one Idempotency-Key."));
+            }
         } else if is("transfer-encoding") {
-            return Err(Answer::text(411, "Send a body with its Content-Length."));
+            return Err(Answer::error((411, "length_required"), "Send a body with its Content-Length."));
         } else if is("expect") {
             head.wants_continue = field.value.eq_ignore_ascii_case(b"100-continue");
         }
     }
     if hosts != 1 {
-        return Err(Answer::text(400, "Send exactly one Host header field."));
+        return Err(bad("Send exactly one Host header field."));
     }
     if lengths > 1 {
-        return Err(Answer::text(400, "Send one Content-Length."));
+        return Err(bad("Send one Content-Length."));
     }
     Ok(Some((head, used)))
 }
@@ -217,7 +191,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Answer> {
 /// RFC 9110 section 8.6: digits. What does not fit is larger than any body that is taken.
 fn length(value: &[u8]) -> Result<usize, Answer> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return Err(Answer::text(400, "Content-Length is a number of bytes."));
+        return Err(Answer::error((400, "bad_request"), "Content-Length is a number of bytes."));
     }
     let text = std::str::from_utf8(value).unwrap_or_default();
     Ok(text.parse().unwrap_or(usize::MAX))
@@ -259,24 +233,6 @@ fn left(until: Instant) -> io::Result<Duration> {
     if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
-/// RFC 9110 section 15, RFC 6585.
-fn reason(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        408 => "Request Timeout",
-        411 => "Length Required",
-        413 => "Content Too Large",
-        431 => "Request Header Fields Too Large",
-        503 => "Service Unavailable",
-        _ => "Internal Server Error",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -288,7 +244,7 @@ mod tests {
     #[test]
     fn a_head_is_taken_apart() {
         let request = "POST /v1/send?x=1?y HTTP/1.1\r\nHost: LocalHost:9090 \r\nauthorization: Bearer x\r\n\
-            Content-Length: 3\r\nExpect: 100-Continue\r\nOrigin: null\r\n\r\nabc";
+            Content-Type: application/json\r\nIdempotency-Key: a\r\nContent-Length: 3\r\nExpect: 100-Continue\r\nOrigin: null\r\n\r\nabc";
         let expected = Head {
             method: "POST".to_owned(),
             path: "/v1/send".to_owned(),
@@ -296,7 +252,9 @@ mod tests {
             host: "localhost:9090".to_owned(),
             has_origin: true,
             authorization: Some(b"Bearer x".to_vec()),
-            body_bytes: 3,
+            content_type: Some("application/json".to_owned()),
+            idempotency_key: Some(b"a".to_vec()),
+            length: Some(3),
             wants_continue: true,
         };
         assert_eq!(parsed(request), Ok(Some(expected)));
@@ -314,6 +272,7 @@ mod tests {
             (with("Content-Length: -1\r\n"), 400),
             (with("Content-Length: 1\r\nContent-Length: 1\r\n"), 400),
             (with("Content-Length:\r\n"), 400),
+            (with("Idempotency-Key: a\r\nIdempotency-Key: a\r\n"), 400),
             (with("Transfer-Encoding: chunked\r\n"), 411),
             (with(&"x: y\r\n".repeat(64)), 431),
             (with(&format!("x: {}\r\n", "y".repeat(HEAD_BYTES))), 431),
@@ -328,7 +287,9 @@ mod tests {
         let two = parsed(&with("Authorization: a\r\nAuthorization: b\r\n")).unwrap().unwrap();
         assert_eq!(two.authorization, None);
         let huge = parsed(&with("Content-Length: 99999999999999999999999\r\n")).unwrap().unwrap();
-        assert_eq!(huge.body_bytes, usize::MAX);
+        assert_eq!(huge.length, Some(usize::MAX));
+        let types = parsed(&with("Content-Type: a\r\nContent-Type: a\r\n")).unwrap().unwrap();
+        assert_eq!(types.content_type, None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `GET /metrics`: all figures of all reactors, as Prometheus reads them.
 
 use super::{
-    Answer, Head, Route, Service,
+    Answer, Backend, Head, PUBLISH_MOST, Route, Service,
     exposition::{CONTENT_TYPE, Exposition, Kind, Value},
     process,
 };
@@ -14,12 +14,9 @@ use crate::{
     },
     server::{Pulse, figures::Figures},
 };
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 pub const ROUTES: &[Route] = &[Route { method: "GET", path: "/metrics", is_open: true, answer: metrics }];
-
-/// Reactors publish sooner than this when they are asked, or are told of as they were.
-const PUBLISH_MOST: Duration = Duration::from_secs(1);
 
 /// One reactor's figures.
 struct Row {
@@ -88,7 +85,7 @@ fn metrics(service: &Service, _: &Head, _: &[u8]) -> Answer {
             text.sample(&[("reactor", &row.reactor)], of(row));
         }
     }
-    receipts(&mut text, &rows);
+    receipts(&mut text, service, &rows);
     ends(&mut text, &rows);
     times(&mut text, &rows);
     about_process(&mut text, service, &rows);
@@ -111,8 +108,9 @@ fn connections(text: &mut Exposition, service: &Service, rows: &[Row]) {
     text.sample(&[], u64::from(service.running.capacity()));
 }
 
-/// What senders were told.
-fn receipts(text: &mut Exposition, rows: &[Row]) {
+/// What senders were told, a backend among them.
+fn receipts(text: &mut Exposition, service: &Service, rows: &[Row]) {
+    let backend = service.backend.as_ref().map(Backend::counts).unwrap_or_default();
     text.family("mida_receipts_total", Kind::Counter, "Receipts by state, and why a message was refused.");
     type Of = fn(&AppFigures) -> u64;
     let kinds: [(&str, &str, Of); 7] = [
@@ -125,7 +123,7 @@ fn receipts(text: &mut Exposition, rows: &[Row]) {
         ("refused", "forbidden", |app| app.refused_forbidden),
     ];
     for (state, code, of) in kinds {
-        let count = rows.iter().map(|row| of(&row.app)).sum::<u64>();
+        let count = rows.iter().map(|row| of(&row.app)).sum::<u64>() + of(&backend);
         text.sample(&[("state", state), ("code", code)], count);
     }
 }

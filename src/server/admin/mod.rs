@@ -1,6 +1,7 @@
 //! What an operator sees and asks: a small HTTP/1.1 server beside the reactors, on threads of its own. It reads
-//! what reactors publish and asks them by letter; it never touches what they work with.
+//! what reactors publish and asks them by letter; it never touches what they work with. What a backend asks is in `v1`.
 
+mod answer;
 mod connections;
 mod exposition;
 mod guard;
@@ -8,14 +9,17 @@ mod health;
 mod http;
 mod metrics;
 mod process;
+mod v1;
 
 pub use self::{
+    answer::Answer,
     guard::{Guard, Token},
-    http::{Answer, Head},
+    http::Head,
+    v1::{ANSWER_MOST, Backend, Office},
 };
 
 use super::Running;
-use crate::app::relay::Command;
+use crate::app::{config::Config, relay::Command};
 use rustix::event::{PollFd, PollFlags, poll};
 use std::{
     io::{self, PipeReader, PipeWriter},
@@ -35,16 +39,31 @@ const MOST: usize = 16;
 const REST: Duration = Duration::from_millis(100);
 
 /// What there is to ask for; a group of routes is a file.
-const ROUTES: &[&[Route]] = &[metrics::ROUTES, health::ROUTES, connections::ROUTES];
+const ROUTES: &[&[&[Route]]] = &[&[metrics::ROUTES, health::ROUTES, connections::ROUTES], v1::ROUTES];
+
+/// Reactors publish sooner than this when they are asked, or are told of as they were.
+const PUBLISH_MOST: Duration = Duration::from_secs(1);
 
 /// A path and a method, and what answers.
 pub struct Route {
     pub method: &'static str,
+    /// A last part in braces stands for any.
     pub path: &'static str,
     /// On a listener that only this machine reaches, it is answered without the token.
     pub is_open: bool,
     /// Given the request's head and body.
     pub answer: fn(&Service, &Head, &[u8]) -> Answer,
+}
+
+impl Route {
+    fn has(&self, path: &str) -> bool {
+        match self.path.split_once('{') {
+            None => self.path == path,
+            Some((stem, _)) => {
+                path.strip_prefix(stem).is_some_and(|part| !part.is_empty() && !part.contains('/'))
+            }
+        }
+    }
 }
 
 /// What routes answer from.
@@ -54,6 +73,8 @@ pub struct Service {
     pub clock: Instant,
     pub started: SystemTime,
     guard: Guard,
+    /// For what a backend asks.
+    backend: Option<Backend>,
     busy: AtomicUsize,
 }
 
@@ -61,7 +82,13 @@ impl Service {
     /// A service of a server that started at `clock`.
     pub fn new(running: Arc<Running<Command>>, clock: Instant, guard: Guard) -> Self {
         let started = SystemTime::now().checked_sub(clock.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
-        Self { running, clock, started, guard, busy: AtomicUsize::new(0) }
+        Self { running, clock, started, guard, backend: None, busy: AtomicUsize::new(0) }
+    }
+
+    /// One that takes messages of a backend.
+    pub fn with(mut self, backend: Backend) -> Self {
+        self.backend = Some(backend);
+        self
     }
 
     /// Begins to answer on a listener that [`bind`] has made.
@@ -113,7 +140,8 @@ impl Service {
     /// The route of a request that is allowed.
     fn admit(&self, head: &Head, local: SocketAddr) -> Result<&'static Route, Answer> {
         self.guard.check_source(head, local)?;
-        let known = || ROUTES.iter().copied().flatten().filter(|route| route.path == head.path);
+        let known =
+            || ROUTES.iter().copied().flatten().copied().flatten().filter(|route| route.has(&head.path));
         let is_open = !self.guard.is_public && known().any(|route| route.is_open);
         // Without a token there is nothing to keep: what is asked for is not there.
         let is_nothing = self.guard.token.is_none() && known().next().is_none();
@@ -121,12 +149,35 @@ impl Service {
             self.guard.check_token(head)?;
         }
         if known().next().is_none() {
-            return Err(Answer::text(404, "There is nothing at this path."));
+            return Err(Answer::error((404, "not_found"), "There is nothing at this path."));
         }
-        known().find(|route| route.method == head.method).ok_or_else(|| {
+        let route = known().find(|route| route.method == head.method).ok_or_else(|| {
             let allowed: Vec<_> = known().map(|route| route.method).collect();
-            Answer::text(405, "This path takes other methods.").with("Allow", allowed.join(", "))
-        })
+            let refusal = Answer::error((405, "method_not_allowed"), "This path takes other methods.");
+            refusal.with("Allow", allowed.join(", "))
+        })?;
+        if route.method == "POST" {
+            self.check_body(head)?;
+        }
+        Ok(route)
+    }
+
+    /// What is posted is JSON, so that no web page can send it without being asked first, and not too long.
+    fn check_body(&self, head: &Head) -> Result<(), Answer> {
+        let told = head.content_type.as_deref().unwrap_or_default();
+        let media_type = told.split(';').next().unwrap_or_default().trim();
+        if !media_type.eq_ignore_ascii_case("application/json") {
+            return Err(Answer::error((415, "bad_content_type"), "Send Content-Type: application/json."));
+        }
+        let Some(length) = head.length else {
+            return Err(Answer::error((411, "length_required"), "Send a body with its Content-Length."));
+        };
+        let most = self.backend.as_ref().map_or(usize::MAX, Backend::request_bytes);
+        if length > most {
+            let line = format!("The body is larger than message_bytes: {most}.");
+            return Err(Answer::error((413, "too_large"), &line));
+        }
+        Ok(())
     }
 }
 
@@ -163,6 +214,13 @@ pub struct Listening {
 impl Listening {
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// A new configuration holds.
+    pub fn reload(&self, config: &Arc<Config>) {
+        if let Some(backend) = &self.service.backend {
+            backend.reload(config.clone());
+        }
     }
 
     /// For a successor.
