@@ -107,10 +107,14 @@ pub fn idempotency_key(head: &Head) -> Result<Option<&str>, Answer> {
     let Some(value) = &head.idempotency_key else { return Ok(None) };
     let value = value.trim_ascii();
     let bare = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value);
-    let is_one = (1..=ID_BYTES).contains(&bare.len()) && bare.iter().all(u8::is_ascii_graphic);
+    let is_named = |byte: &u8| byte.is_ascii_graphic() && *byte != b'"';
+    let is_one = (1..=ID_BYTES).contains(&bare.len()) && bare.iter().all(is_named);
     let text = std::str::from_utf8(bare).ok().filter(|_| is_one);
     text.map(Some).ok_or_else(|| {
-        Answer::error((400, "bad_request"), "Idempotency-Key: 1 to 64 visible ASCII characters")
+        Answer::error(
+            (400, "bad_request"),
+            "Idempotency-Key: 1 to 64 visible ASCII characters without quotes, or in them",
+        )
     })
 }
 
@@ -220,7 +224,7 @@ mod tests {
         };
         assert_eq!(named("a-1"), Ok(Some("a-1".to_owned())));
         assert_eq!(named("\"a-1\" "), Ok(Some("a-1".to_owned())));
-        for wrong in ["", "\"\"", "a b", "\u{e9}", &"x".repeat(65)] {
+        for wrong in ["", "\"\"", "a\"b", "\"a", "a b", "\u{e9}", &"x".repeat(65)] {
             assert_eq!(named(wrong), Err(400), "{wrong}");
         }
     }
