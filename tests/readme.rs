@@ -1,5 +1,5 @@
 //! The README's sessions, replayed: their commands are run, and what they print must be what stands there,
-//! but for keys, numbers and times.
+//! but for keys, ids, numbers and times.
 
 use std::{
     collections::BTreeSet,
@@ -9,6 +9,8 @@ use std::{
 };
 
 const README: &str = include_str!("../README.md");
+/// Where the README has the operator's address.
+const ADMIN: &str = "127.0.0.1:9090";
 
 /// A piece of a session: what one terminal shows.
 struct Block {
@@ -65,7 +67,7 @@ fn constant(line: &str) -> String {
             continue;
         }
         match word.as_str() {
-            key if key.len() >= 64 && key.bytes().all(|b| b.is_ascii_hexdigit()) => out.push_str("KEY"),
+            key if key.len() >= 32 && key.bytes().all(|b| b.is_ascii_hexdigit()) => out.push_str("KEY"),
             key if c == '…' && key.len() == 12 && key.bytes().all(|b| b.is_ascii_hexdigit()) => {
                 out.push_str("KEY")
             }
@@ -95,6 +97,8 @@ struct Place {
     folder: PathBuf,
     server: Option<Child>,
     address: String,
+    /// Of its operator, if it has one.
+    admin: String,
     /// Keys that stand in the README, and those of this run.
     keys: Vec<(String, String)>,
     terminals: Vec<Terminal>,
@@ -126,10 +130,11 @@ impl Drop for Place {
 }
 
 impl Place {
-    fn new() -> Place {
-        let folder = std::env::temp_dir().join(format!("mida-readme-{}", std::process::id()));
+    fn new(name: &str) -> Place {
+        let folder = std::env::temp_dir().join(format!("mida-readme-{name}-{}", std::process::id()));
         std::fs::create_dir(&folder).expect("a new folder");
-        Place { folder, server: None, address: String::new(), keys: Vec::new(), terminals: Vec::new() }
+        let (address, admin) = (String::new(), String::new());
+        Place { folder, server: None, address, admin, keys: Vec::new(), terminals: Vec::new() }
     }
 
     /// Runs what is typed in these blocks; what is printed must be what stands there.
@@ -211,6 +216,7 @@ impl Place {
     fn run(&mut self, command: &str) -> Vec<String> {
         if let Some(server) = command.strip_suffix(" &") {
             // Another port, so that the test can run beside a server that uses the default one.
+            let server = server.replace(ADMIN, "127.0.0.1:0");
             let mut child = self
                 .shell(&format!("exec {server} --listen 127.0.0.1:0"))
                 .stdout(Stdio::piped())
@@ -223,6 +229,9 @@ impl Place {
             self.server = Some(child);
             let line = line.trim_end().to_owned();
             self.address = line.rsplit("ws://").next().expect("an address").to_owned();
+            let log = std::fs::read_to_string(self.folder.join("mida.log")).expect("its log");
+            let admin = log.lines().find_map(|line| line.split_once("admin on http://"));
+            self.admin = admin.map(|(_, admin)| admin.to_owned()).unwrap_or_default();
             return vec![line];
         }
         if command == "kill %1" {
@@ -231,7 +240,7 @@ impl Place {
             assert!(killed.success() && server.wait().expect("its end").success(), "it ends well");
             return Vec::new();
         }
-        let command = command.replace("127.0.0.1:7700", &self.address);
+        let command = command.replace("127.0.0.1:7700", &self.address).replace(ADMIN, &self.admin);
         // Both streams in one, as a terminal shows them.
         let mut child =
             self.shell(&format!("({command}) 2>&1")).stdout(Stdio::piped()).spawn().expect("a shell");
@@ -247,10 +256,20 @@ fn the_sessions_happen_as_they_are_told() {
     let (first, talk) = (session("## A first session"), session("## Two people talk"));
     assert!(first.len() == 1 && first[0].steps.len() > 4, "a session worth the name");
     assert!(talk.len() == 4, "they take turns");
-    let mut place = Place::new();
+    let mut place = Place::new("first");
     place.replay(&first);
     // The second one goes on with a key of the first.
     place.replay(&talk);
+}
+
+#[test]
+fn a_backend_sends_as_it_is_told() {
+    let session = session("### Send from a backend");
+    assert!(session[0].steps.len() > 8, "a session worth the name");
+    if Command::new("curl").arg("--version").stdout(Stdio::null()).status().is_err() {
+        return eprintln!("skipped: no curl");
+    }
+    Place::new("backend").replay(&session[..1]);
 }
 
 /// Each flag that stands in this text, without its dashes.
