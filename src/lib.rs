@@ -58,6 +58,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`server::backend`] | which way to the kernel the reactors take |
 //! | [`server::cores`], [`server::listen`], [`server::files`], [`server::file_table`] | pinned threads, their listeners, the limit on open files, and a table of them for each thread |
 //! | [`server::activation`], [`server::notify`] | listeners that another process passes, or gets; the word to a service manager |
 //! | [`server::memory`] | what a storm needed goes back to the kernel |

@@ -3,6 +3,7 @@
 
 pub mod activation;
 pub mod admin;
+pub mod backend;
 pub mod cores;
 pub mod figures;
 pub mod file_table;
@@ -13,6 +14,7 @@ pub mod notify;
 pub mod turns;
 
 use self::{
+    backend::{Backend, Means},
     figures::{Board, Figures},
     listen::{Address, Listening},
     turns::Turns,
@@ -23,12 +25,8 @@ use crate::engine::{
     balance::Balance,
     gate::Gate,
     inbox::{Inbox, Post},
-    io::{
-        epoll::{Epoll, EpollWaker},
-        handover::Desk,
-        listener::Listener,
-    },
-    reactor::{Drain, Letter, Reactor, Settings, Way},
+    io::{epoll::Epoll, handover::Desk, waker::EventWaker},
+    reactor::{Drain, Letter, RESERVE, Reactor, Settings, Way},
 };
 use std::{
     fmt, io,
@@ -85,7 +83,10 @@ pub enum StartError {
         core: usize,
         error: io::Error,
     },
-    Backend(io::Error),
+    Backend {
+        name: &'static str,
+        error: io::Error,
+    },
 }
 
 impl fmt::Display for StartError {
@@ -100,7 +101,7 @@ impl fmt::Display for StartError {
                 write!(f, "cannot listen on what LISTEN_FDS passed as '{name}': {error}")
             }
             Self::Core { core, error } => write!(f, "cannot run on core {core}: {error}"),
-            Self::Backend(error) => write!(f, "cannot set up epoll: {error}"),
+            Self::Backend { name, error } => write!(f, "cannot set up {name}: {error}"),
         }
     }
 }
@@ -123,7 +124,7 @@ pub struct Running<C: Send + 'static> {
 }
 
 /// Of all reactors, in their order.
-type Inboxes<C> = Vec<Arc<Inbox<Letter<C>, EpollWaker>>>;
+type Inboxes<C> = Vec<Arc<Inbox<Letter<C>, EventWaker>>>;
 
 /// What became of a reactor that was asked for its figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,12 +150,26 @@ struct Ready {
 pub fn start<A>(
     plan: &Plan,
     clock: Instant,
-    mut app: impl FnMut(usize, &[SocketAddr]) -> A,
+    app: impl FnMut(usize, &[SocketAddr]) -> A,
 ) -> Result<Running<A::Command>, StartError>
 where
     A: App + Send + 'static,
     A::Conn: Send,
 {
+    start_on::<Epoll, A>(plan, clock, app)
+}
+
+fn start_on<B, A>(
+    plan: &Plan,
+    clock: Instant,
+    mut app: impl FnMut(usize, &[SocketAddr]) -> A,
+) -> Result<Running<A::Command>, StartError>
+where
+    B: Backend,
+    A: App + Send + 'static,
+    A::Conn: Send,
+{
+    let broken = |error| StartError::Backend { name: B::NAME, error };
     let (reactors, each) = (plan.reactors(), plan.reactors_per_core);
     let tcp = |address: &Address| match address {
         Address::Tcp(address) => Some(*address),
@@ -167,12 +182,13 @@ where
     let boards: Arc<[Board]> = (0..reactors).map(|_| Board::default()).collect();
     // What reactors share is opened before they have tables of their own.
     let desks = (0..reactors).map(|_| Desk::new()).collect::<io::Result<Arc<[Desk]>>>();
-    let desks = desks.map_err(StartError::Backend)?;
-    let wakers = (0..reactors).map(|_| EpollWaker::new()).collect::<io::Result<Vec<_>>>();
-    let wakers = wakers.map_err(StartError::Backend)?;
-    let taken = file_table::open_files().map_err(StartError::Backend)?.count;
+    let desks = desks.map_err(broken)?;
+    let wakers = (0..reactors).map(|_| EventWaker::new()).collect::<io::Result<Vec<_>>>();
+    let wakers = wakers.map_err(broken)?;
+    let taken = file_table::open_files().map_err(broken)?.count;
 
-    let keeper = memory::keeper().map_err(StartError::Backend)?;
+    let keeper = memory::keeper().map_err(broken)?;
+    let room_alone = files::room(plan.open_files, taken, 1);
     let (tell, told) = channel();
     let (give, given) = channel();
     let (mut go, mut introduce) = (Vec::new(), Vec::new());
@@ -192,17 +208,17 @@ where
         go.push(settings);
         let (inboxes, introduced): (Sender<Inboxes<A::Command>>, Receiver<_>) = channel();
         introduce.push(inboxes);
+        let means = Means { listeners: accepts, waker, desks, number, sockets: room_alone + RESERVE };
         let name = if each == 1 { format!("mida-{core}") } else { format!("mida-{core}.{}", number % each) };
         let thread = file_table::spawn(name, move |table| {
-            let made = prepare(core, accepts, waker, desks, number);
-            let (epoll, has_own_table) = match made {
-                Ok(epoll) => (Some(epoll), Ok(table.is_ok())),
+            let (io, has_own_table) = match prepare::<B>(core, means) {
+                Ok(io) => (Some(io), Ok(table.is_ok() || B::HAS_OWN_TABLE)),
                 Err(error) => (None, Err(error)),
             };
             let _ = tell.send(Ready { number, has_own_table });
             // None come when another reactor could not be made.
-            let (Some(epoll), Ok(settings)) = (epoll, set.recv()) else { return };
-            let mut reactor = Reactor::new(epoll, app, settings, gate, seed);
+            let (Some(io), Ok(settings)) = (io, set.recv()) else { return };
+            let mut reactor = Reactor::new(io, app, settings, gate, seed);
             reactor.join(balance, number);
             let _ = give.send((number, reactor.inbox()));
             drop(give);
@@ -235,20 +251,14 @@ where
 }
 
 /// What a reactor's own thread opens, in its own table.
-fn prepare(
-    core: usize,
-    listeners: Vec<Listener>,
-    waker: EpollWaker,
-    desks: Arc<[Desk]>,
-    number: usize,
-) -> Result<Epoll, StartError> {
+fn prepare<B: Backend>(core: usize, means: Means) -> Result<B, StartError> {
     cores::pin(core).map_err(|error| StartError::Core { core, error })?;
-    Epoll::new(listeners, waker, desks, number).map_err(StartError::Backend)
+    B::make(means).map_err(|error| StartError::Backend { name: B::NAME, error })
 }
 
 /// A reactor's life: until it is drained.
-fn run<A: App>(
-    mut reactor: Reactor<Epoll, A>,
+fn run<B: Backend, A: App>(
+    mut reactor: Reactor<B, A>,
     number: usize,
     board: &Board,
     clock: Instant,
@@ -261,7 +271,7 @@ fn run<A: App>(
     board.publish(Figures::of(&reactor, &turns));
     while !reactor.is_drained() {
         if let Err(error) = reactor.wait(now.as_millis() as u64) {
-            tracing::error!(%error, "epoll is broken; this core stops");
+            tracing::error!(%error, "{} is broken; this core stops", B::NAME);
             return;
         }
         let woken = clock.elapsed();

@@ -2,19 +2,19 @@
 
 use self::order::{Order, Readable};
 use super::{
-    Completion, Io, Sending, Sockets, Token, Wake,
+    Completion, Io, Sending, Sockets, Token,
     handover::{Desk, Parcel},
     listener::Listener,
+    waker::EventWaker,
 };
 use crate::engine::{chunks::is_oversized, outbox::Gather};
 use mio::{Events, Interest, Poll, net::TcpStream, unix::SourceFd};
-use rustix::event::{EventfdFlags, eventfd};
 use std::{
     collections::{HashMap, VecDeque},
     io::{self, IoSlice, Read, Write},
     net::{Shutdown, SocketAddr},
     num::NonZeroU32,
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::OwnedFd,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -41,7 +41,7 @@ const DEAL_AGAIN: Duration = Duration::from_millis(1);
 pub struct Epoll {
     poll: Poll,
     events: Events,
-    waker: EpollWaker,
+    waker: EventWaker,
     woken: bool,
     listeners: Vec<Watched>,
     accepting: bool,
@@ -80,26 +80,6 @@ struct Watched {
     ready: bool,
 }
 
-/// An eventfd. Made before the reactors have file tables of their own: the same descriptor in each.
-#[derive(Clone)]
-pub struct EpollWaker(Arc<OwnedFd>);
-
-impl EpollWaker {
-    /// # Errors
-    /// No descriptor is to be had.
-    pub fn new() -> io::Result<Self> {
-        Ok(Self(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
-    }
-}
-
-impl Wake for EpollWaker {
-    fn wake(&self) {
-        // It can fail only when its counter is full: then the reactor is being woken anyway. The counter is
-        // never read: each write is an edge.
-        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
-    }
-}
-
 impl Epoll {
     /// Watches `listeners` and is woken by `waker`. Of
     /// several reactors this is number `own`; each has its desk.
@@ -108,12 +88,12 @@ impl Epoll {
     /// No epoll instance can be had.
     pub fn new(
         listeners: Vec<Listener>,
-        waker: EpollWaker,
+        waker: EventWaker,
         desks: Arc<[Desk]>,
         own: usize,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
-        poll.registry().register(&mut SourceFd(&waker.0.as_raw_fd()), WAKER, Interest::READABLE)?;
+        poll.registry().register(&mut SourceFd(&waker.raw_fd()), WAKER, Interest::READABLE)?;
         let desk = (desks.len() > 1).then_some(own);
         if let Some(desk) = desk {
             poll.registry().register(&mut SourceFd(&desks[desk].raw_fd()), DESK, Interest::READABLE)?;
@@ -259,9 +239,9 @@ impl Epoll {
 
 impl Io for Epoll {
     type Socket = TcpStream;
-    type Waker = EpollWaker;
+    type Waker = EventWaker;
 
-    fn waker(&self) -> EpollWaker {
+    fn waker(&self) -> EventWaker {
         self.waker.clone()
     }
 
@@ -364,7 +344,7 @@ impl Io for Epoll {
     }
 
     #[inline]
-    fn peer(&self, socket: &TcpStream) -> Option<SocketAddr> {
+    fn peer(&mut self, socket: &TcpStream) -> Option<SocketAddr> {
         socket.peer_addr().ok()
     }
 

@@ -11,6 +11,7 @@ pub mod listener;
 pub mod memory;
 mod no_kernel;
 pub mod sim;
+pub mod waker;
 
 use super::outbox::Gather;
 use std::{io, net::SocketAddr, num::NonZeroU32, time::Duration};
@@ -111,7 +112,7 @@ pub trait Io {
     fn open(&mut self, token: Token, socket: &mut Self::Socket) -> io::Result<()>;
 
     /// The peer's address, where the backend can tell.
-    fn peer(&self, _socket: &Self::Socket) -> Option<SocketAddr> {
+    fn peer(&mut self, _socket: &Self::Socket) -> Option<SocketAddr> {
         None
     }
 

@@ -35,7 +35,7 @@ fn connected(count: u32) -> (Epoll, Open, Vec<std::net::TcpStream>) {
     let desks: Arc<[Desk]> = Arc::from(Vec::new());
     let mut epoll = Epoll::new(
         vec![Listener::new(listener.into(), false).unwrap()],
-        EpollWaker::new().unwrap(),
+        EventWaker::new().unwrap(),
         desks,
         0,
     )
