@@ -14,7 +14,9 @@ use mida::{
         wire::{Kind, Opcode, upgrade::Request},
     },
     server::{
-        self, Plan, cores, files,
+        self, Plan,
+        backend::Interface,
+        cores, files,
         listen::{Address, Listening},
     },
 };
@@ -63,7 +65,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         capacity: usize::MAX,
     };
     let listening = Listening::open(&flags.listen, Vec::new(), cores.len())?;
-    let plan = Plan { listening, cores, reactors_per_core: 1, open_files, settings };
+    let plan =
+        Plan { listening, cores, reactors_per_core: 1, open_files, io: Interface::default(), settings };
     let running = server::start(&plan, Instant::now(), |_, _| Broadcast)?;
     for address in running.addresses() {
         println!("listening on ws://{address}");

@@ -5,12 +5,15 @@ use mida::{
     engine::{
         app::{Accept, App, Link},
         error::Refusal,
+        io::uring,
         limits::Limits,
         reactor::Settings,
         wire::{Kind, Opcode, upgrade::Request},
     },
     server::{
-        self, Plan, cores, files,
+        self, Plan,
+        backend::{Choice, Interface},
+        cores, files,
         listen::{Address, Listening},
     },
 };
@@ -40,6 +43,9 @@ struct Flags {
     /// Processors to run on, like 0,2-3
     #[arg(long)]
     cores: Option<String>,
+    /// How the kernel is asked: epoll, uring or auto
+    #[arg(long, default_value = "epoll")]
+    io: Choice,
     /// A limit, like message_bytes=1000000
     #[arg(long, value_name = "NAME=VALUE")]
     limit: Vec<String>,
@@ -54,6 +60,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let allowed = cores::allowed()?;
     let cores = flags.cores.map_or(Ok(allowed.clone()), |list| cores::parse(&list, &allowed))?;
+    let (io, _) = Interface::choose(flags.io, uring::probe)?;
     let open_files = files::raise_limit();
     let settings = Settings {
         limits: Arc::new(limits),
@@ -63,7 +70,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let listening = Listening::open(&flags.listen, Vec::new(), cores.len())?;
     let running = server::start(
-        &Plan { listening, cores, reactors_per_core: 1, open_files, settings },
+        &Plan { listening, cores, reactors_per_core: 1, open_files, io, settings },
         Instant::now(),
         |_, _| Echo,
     )?;

@@ -23,6 +23,7 @@ use mida::{
     server::{
         self, Plan,
         admin::{Guard, Service},
+        backend::Interface,
         listen::{Address, Listening},
     },
 };
@@ -363,7 +364,8 @@ fn a_reactor_that_does_not_turn_for_five_seconds_is_unhealthy_until_it_does() {
     let local = ([127, 0, 0, 1], 0).into();
     let listening = Listening::open(&[Address::Tcp(local)], Vec::new(), 1).unwrap();
     let cores = server::cores::allowed().unwrap()[..1].to_vec();
-    let plan = Plan { listening, cores, reactors_per_core: 1, open_files: 1_024, settings };
+    let plan =
+        Plan { listening, cores, reactors_per_core: 1, open_files: 1_024, io: Interface::Epoll, settings };
     let (go, gate) = channel();
     let gate = Arc::new(Mutex::new(gate));
     let clock = Instant::now();

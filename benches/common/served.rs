@@ -7,9 +7,11 @@ use mida::{
         crypto::rng::Rng,
         relay::{Command, Online},
     },
-    engine::{limits::Limits, reactor::Settings},
+    engine::{io::uring, limits::Limits, reactor::Settings},
     server::{
-        self, Plan, Running, cores, files,
+        self, Plan, Running,
+        backend::{Choice, Interface},
+        cores, files,
         listen::{Address, Listening},
     },
 };
@@ -29,8 +31,15 @@ pub fn plan(limits: Arc<Limits>, sockets: u64) -> Plan {
         cores: vec![core],
         reactors_per_core: 1,
         open_files: files::raise_limit(),
+        io: io(),
         settings,
     }
+}
+
+/// What `MIDA_IO` says, as in `--io`; epoll if it says nothing.
+fn io() -> Interface {
+    let choice = std::env::var("MIDA_IO").map_or(Choice::Epoll, |choice| choice.parse().expect("MIDA_IO"));
+    Interface::choose(choice, uring::probe).expect("what MIDA_IO asks for").0
 }
 
 /// Starts Mida, with the counters of who is online.

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use mida::{
     app::{config::Config, protocol::encode::AuthMode},
     engine::{limits::Limits, proxies::Cidr},
-    server::listen::Address,
+    server::{backend::Choice, listen::Address},
     store::Caps,
 };
 use serde::{Deserialize, Deserializer, de::Error};
@@ -39,6 +39,10 @@ pub struct Options {
     /// Reactors on each of them, 1 to 1024; the open-file limit bounds the connections of each [default: 1]
     #[arg(long, value_name = "N")]
     pub reactors_per_core: Option<u32>,
+    /// How the kernel is asked: epoll, uring, or auto, which is uring where the kernel has all that it needs, and
+    /// else epoll [default: epoll]
+    #[arg(long, value_name = "HOW")]
+    pub io: Option<Choice>,
     /// Heartbeat in milliseconds, 100 to 3600000 [default: 30000]
     #[arg(long, value_name = "MS")]
     pub heartbeat: Option<u64>,
@@ -191,6 +195,7 @@ impl Options {
             drain_seconds: self.drain_seconds.or(file.drain_seconds),
             cores: self.cores.or(file.cores),
             reactors_per_core: self.reactors_per_core.or(file.reactors_per_core),
+            io: self.io.or(file.io),
             heartbeat: self.heartbeat.or(file.heartbeat),
             batching: self.batching || file.batching,
             auth: self.auth.or(file.auth),

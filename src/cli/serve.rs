@@ -17,10 +17,12 @@ use mida::{
         crypto::rng::Rng,
         relay::{Homes, Offices, Online},
     },
+    engine::io::uring,
     server::{
         self, Plan,
         activation::{self, ADMIN, PREDECESSOR, Passed},
         admin::{ANSWER_MOST, Backend, Office, Service},
+        backend::{Choice, Interface},
         cores, files,
         listen::{Address, Listening},
         memory,
@@ -72,6 +74,7 @@ pub fn run(flags: Flags) -> Result<ExitCode, String> {
         Some(list) => cores::parse(list, &allowed)?,
         None => allowed,
     };
+    let (io, why) = Interface::choose(options.io.unwrap_or(Choice::Epoll), uring::probe)?;
     let (guard, warning) = admin::guard(&options)?;
     let mut take = |name: &str| {
         let at = passed.iter().position(|passed| passed.name == name)?;
@@ -90,10 +93,11 @@ pub fn run(flags: Flags) -> Result<ExitCode, String> {
     if let Some(warning) = warning {
         tracing::warn!("{}", warning.trim_start_matches("warning: "));
     }
+    tracing::info!("on {}: {why}", io.name());
     let open_files = files::raise_limit();
     let settings = settings(&config, &options);
     let reactors_per_core = options.reactors_per_core()?;
-    let plan = Plan { listening, cores, reactors_per_core, open_files, settings };
+    let plan = Plan { listening, cores, reactors_per_core, open_files, io, settings };
     let generators = (0..plan.reactors()).map(|_| Rng::from_os()).collect::<Result<Vec<_>, _>>();
     let mut generators =
         generators.map_err(|error| format!("the system gives no random bytes: {error}"))?.into_iter();

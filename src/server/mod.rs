@@ -14,7 +14,7 @@ pub mod notify;
 pub mod turns;
 
 use self::{
-    backend::{Backend, Means},
+    backend::{Backend, Interface, Means},
     figures::{Board, Figures},
     listen::{Address, Listening},
     turns::Turns,
@@ -25,7 +25,7 @@ use crate::engine::{
     balance::Balance,
     gate::Gate,
     inbox::{Inbox, Post},
-    io::{epoll::Epoll, handover::Desk, waker::EventWaker},
+    io::{epoll::Epoll, handover::Desk, uring::Uring, waker::EventWaker},
     reactor::{Drain, Letter, RESERVE, Reactor, Settings, Way},
 };
 use std::{
@@ -56,6 +56,8 @@ pub struct Plan {
     pub reactors_per_core: usize,
     /// Files that one table may hold.
     pub open_files: u64,
+    /// What the reactors run on.
+    pub io: Interface,
     /// For each reactor; the capacity is that of the whole server, if the reactors have room for as many.
     pub settings: Settings,
 }
@@ -156,7 +158,10 @@ where
     A: App + Send + 'static,
     A::Conn: Send,
 {
-    start_on::<Epoll, A>(plan, clock, app)
+    match plan.io {
+        Interface::Epoll => start_on::<Epoll, A>(plan, clock, app),
+        Interface::Uring => start_on::<Uring, A>(plan, clock, app),
+    }
 }
 
 fn start_on<B, A>(
@@ -188,7 +193,7 @@ where
     let taken = file_table::open_files().map_err(broken)?.count;
 
     let keeper = memory::keeper().map_err(broken)?;
-    let room_alone = files::room(plan.open_files, taken, 1);
+    let room_alone = files::room(plan.open_files, taken, 1).min(B::ROOM_MAX);
     let (tell, told) = channel();
     let (give, given) = channel();
     let (mut go, mut introduce) = (Vec::new(), Vec::new());
@@ -235,7 +240,7 @@ where
     }
     // Those that share a table, for want of their own, share its room.
     let sharing = if has_own.iter().all(|own| *own) { 1 } else { reactors };
-    let room = files::room(plan.open_files, taken, sharing);
+    let room = files::room(plan.open_files, taken, sharing).min(B::ROOM_MAX);
     for settings in &go {
         let _ = settings.send(Settings { capacity: room, ..plan.settings.clone() });
     }

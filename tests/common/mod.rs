@@ -9,7 +9,7 @@ use std::{
     path::PathBuf,
     process::{Child, ChildStdin, Command, Stdio},
     sync::{
-        Arc, Condvar, Mutex,
+        Arc, Condvar, LazyLock, Mutex,
         mpsc::{Receiver, RecvTimeoutError, channel},
     },
     thread,
@@ -186,12 +186,12 @@ impl Server {
 
     /// Starts one on this address, and waits until it listens.
     pub fn listening(address: &str, flags: &[&str]) -> Server {
-        Server::ready(Process::start(&[&["--listen", address], flags].concat()))
+        Server::ready(Process::start(&[&["--listen", address], flags, &io()].concat()))
     }
 
     /// Starts one on 127.0.0.1, with room for so many open files in each table.
     pub fn start_with_files(open_files: u32, flags: &[&str]) -> Server {
-        let arguments = [&["--listen", "127.0.0.1:0"], flags].concat();
+        let arguments = [&["--listen", "127.0.0.1:0"], flags, &io()].concat();
         Server::ready(Process::start_with_files(open_files, &arguments))
     }
 
@@ -253,6 +253,12 @@ pub fn ephemeral(arguments: &[&str]) -> Option<&'static str> {
     let says_itself = ["--data", "--ephemeral", "--help", "--version"];
     let is_said = arguments.iter().any(|argument| says_itself.contains(argument));
     (is_server && !is_said).then_some("--ephemeral")
+}
+
+/// What servers run on in this run of the tests: `MIDA_IO` says it, as `--io` does.
+pub fn io() -> Vec<&'static str> {
+    static IO: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("MIDA_IO").ok());
+    IO.as_ref().map_or(Vec::new(), |io| vec!["--io", io])
 }
 
 /// The number right behind `word`, where it stands first.

@@ -10,7 +10,7 @@ mod load;
 mod metrics;
 
 use client::{At, Client, Said};
-use common::{Process, path};
+use common::{Process, io, path};
 use mida::server::activation;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::{
@@ -39,7 +39,7 @@ pub struct Line {
 
 impl Line {
     pub fn start(command: &mut Command) -> Self {
-        let mut first = Process::spawn(command);
+        let mut first = Process::spawn(command.args(io()));
         let line = first.line();
         let at = line.strip_prefix("listening on ").unwrap().split(", ").map(At::parse).collect();
         let pid = first.pid();

@@ -136,11 +136,12 @@ impl Life {
         let fixed = |options: &Options| {
             let admin = (options.admin, options.admin_token.clone(), options.admin_host.clone());
             let kept = (options.data.clone(), options.ephemeral, options.keep_days, options.store_bytes);
-            (options.listen.clone(), options.cores.clone(), options.reactors_per_core, admin, kept)
+            let runs_on = (options.cores.clone(), options.reactors_per_core, options.io);
+            (options.listen.clone(), runs_on, admin, kept)
         };
         if fixed(&options) != fixed(&self.options) {
             tracing::warn!(
-                "listen, cores, reactors-per-core, admin and what is kept change only with a restart"
+                "listen, cores, reactors-per-core, io, admin and what is kept change only with a restart"
             );
         }
         let settings = settings(&config, &options);

@@ -59,6 +59,18 @@ impl Listener {
         self.is_shared
     }
 
+    pub fn is_unix(&self) -> bool {
+        matches!(self.kind, Kind::Unix)
+    }
+
+    /// Where all its connections end; none when it listens on every address, or on a path.
+    pub fn local(&self) -> Option<SocketAddr> {
+        match self.kind {
+            Kind::Tcp(local) => local,
+            Kind::Unix => None,
+        }
+    }
+
     /// The next connection, with the addresses of its peer and, where it has one, of its own end.
     ///
     /// # Errors

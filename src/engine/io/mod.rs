@@ -11,6 +11,7 @@ pub mod listener;
 pub mod memory;
 mod no_kernel;
 pub mod sim;
+pub mod uring;
 pub mod waker;
 
 use super::outbox::Gather;
@@ -85,6 +86,9 @@ pub trait Wake: Clone + Send + Sync + 'static {
 /// One core's way to the kernel. It may be made on another thread; from the first [`Io::wait`] on it stays
 /// on one.
 pub trait Io {
+    /// Sends of a flush are begun together: see [`Io::put`].
+    const TOGETHER: bool = false;
+
     /// What the reactor stores of a connection on behalf of its backend: 4 bytes.
     type Socket;
     type Waker: Wake;
@@ -118,6 +122,18 @@ pub trait Io {
 
     /// Sends all of `gather`. One send a connection at a time.
     fn send(&mut self, token: Token, socket: &mut Self::Socket, gather: Box<Gather>) -> Sending;
+
+    /// Puts a send off: the whole group is begun at the first [`Io::outcome`], in which each is told of in the same
+    /// order. Between the first and the last of these nothing else is asked of these connections, but what follows
+    /// from an outcome of their own. Only with [`Io::TOGETHER`].
+    fn put(&mut self, _token: Token, _socket: &mut Self::Socket, _gather: Box<Gather>) {
+        unreachable!("this backend begins each send as it is asked for");
+    }
+
+    /// What became of the next send that was put off, as [`Io::send`] would have said; none: of all, it was told.
+    fn outcome(&mut self) -> Option<Sending> {
+        None
+    }
 
     /// Starts what was asked for, without waiting; the reactor has sent a batch. A backend that starts
     /// each thing as it is asked for has nothing to do.

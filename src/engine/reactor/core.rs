@@ -10,7 +10,7 @@ use crate::engine::{
     clients::Clients,
     error::Close,
     gate::Gate,
-    io::{Io, Sending, Token},
+    io::{Io, Token},
     limits::Limits,
     outbox::{Gather, Outbox},
     proxies::Proxies,
@@ -31,7 +31,7 @@ pub const CLOSE_MS: u64 = 2_000;
 /// From an answer to a plain request to the end of TCP.
 pub const ANSWER_MS: u64 = 10_000;
 /// Connections whose bytes are made ready together, and about how many bytes.
-const GROUP: usize = 32;
+pub const GROUP: usize = 32;
 const GROUP_BYTES: usize = 32 * 1_024;
 /// So many connections to flush are not in the caches any more.
 const MANY: usize = 128;
@@ -67,13 +67,13 @@ impl Tail {
 }
 
 /// A connection of which some bytes can be handed to the kernel.
-struct Ready {
-    index: u32,
+pub struct Ready {
+    pub index: u32,
     /// A send of an earlier flush had not come back.
-    stuck: bool,
+    pub stuck: bool,
     /// The rest waits for the next turn.
-    later: bool,
-    gather: Option<Box<Gather>>,
+    pub later: bool,
+    pub gather: Option<Box<Gather>>,
 }
 
 pub struct Core<S, C> {
@@ -295,6 +295,9 @@ impl<S, C: Default> Core<S, C> {
                     group.push(ready);
                 }
             }
+            if I::TOGETHER {
+                self.hand_over_together(io, app, &mut group);
+            }
             for ready in group.drain(..) {
                 self.hand_over(io, app, ready);
             }
@@ -327,7 +330,7 @@ impl<S, C: Default> Core<S, C> {
     }
 
     /// Takes what is queued, or the first piece of it; none when the connection is gone.
-    fn make_ready<A: App<Conn = C>>(&mut self, app: &mut A, index: u32) -> Option<Ready> {
+    pub fn make_ready<A: App<Conn = C>>(&mut self, app: &mut A, index: u32) -> Option<Ready> {
         loop {
             let slot = self.slots.at(index)?;
             let queue = slot.queue;
@@ -369,7 +372,12 @@ impl<S, C: Default> Core<S, C> {
     }
 
     /// Sends what was made ready, and the rest of the queue as long as the kernel takes all at once.
-    fn hand_over<I: Io<Socket = S>, A: App<Conn = C>>(&mut self, io: &mut I, app: &mut A, mut ready: Ready) {
+    pub fn hand_over<I: Io<Socket = S>, A: App<Conn = C>>(
+        &mut self,
+        io: &mut I,
+        app: &mut A,
+        mut ready: Ready,
+    ) {
         let index = ready.index;
         while let Some(gather) = ready.gather.take() {
             if !self.submit(io, index, gather) || ready.later {
@@ -381,31 +389,9 @@ impl<S, C: Default> Core<S, C> {
         self.after_flush(io, app, index, ready.stuck);
     }
 
-    /// Hands bytes to the backend; true when the kernel took them all at once and more is queued.
-    fn submit<I: Io<Socket = S>>(&mut self, io: &mut I, index: u32, mut gather: Box<Gather>) -> bool {
-        let Some(slot) = self.slots.at(index) else { return false };
-        let token = Token { index, generation: slot.generation };
-        loop {
-            match io.send(token, &mut slot.socket, gather) {
-                Sending::Done(done, Ok(sent)) if sent > 0 => match self.outbox.sent(slot.queue, done, sent) {
-                    None => return self.outbox.get(slot.queue).is_some_and(|queue| !queue.is_drained()),
-                    Some(rest) => gather = rest,
-                },
-                Sending::Done(..) => {
-                    self.condemn(index, false);
-                    return false;
-                }
-                Sending::Pending(sent) => {
-                    self.outbox.taken(slot.queue, sent);
-                    return false;
-                }
-            }
-        }
-    }
-
     /// A queue that drained is forgotten; one that did not is held to its limits: to the hard one when it
     /// is `stuck` behind a send of an earlier flush, since a send of this one may not have started yet.
-    fn after_flush<I: Io<Socket = S>, A: App<Conn = C>>(
+    pub fn after_flush<I: Io<Socket = S>, A: App<Conn = C>>(
         &mut self,
         io: &mut I,
         app: &mut A,

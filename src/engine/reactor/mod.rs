@@ -8,6 +8,7 @@ mod letters;
 mod look;
 mod proxied;
 mod receive;
+mod sends;
 mod stats;
 mod waits;
 

@@ -1,0 +1,384 @@
+//! What a turn of the backend brings, from real sockets. Where the kernel refuses io_uring, there is nothing to test.
+
+use super::*;
+use crate::engine::outbox::Outbox;
+use std::{
+    collections::{BTreeMap, HashMap},
+    io::{Read, Write},
+    net::{Shutdown, TcpListener, TcpStream},
+    num::NonZeroU32,
+};
+
+const MUCH: usize = 40 * 4_096 + 7;
+
+#[derive(Default)]
+struct Open {
+    sockets: HashMap<Token, Socket>,
+    paused: Option<Token>,
+}
+
+impl Sockets<Socket> for Open {
+    fn receiving(&mut self, token: Token) -> Option<&mut Socket> {
+        self.sockets.get_mut(&token).filter(|_| self.paused != Some(token))
+    }
+
+    fn socket(&mut self, token: Token) -> Option<&mut Socket> {
+        self.sockets.get_mut(&token)
+    }
+
+    fn is_dropping(&self, token: Token) -> bool {
+        !self.sockets.contains_key(&token)
+    }
+}
+
+/// A backend, its open connections and their peers in the same order.
+struct World {
+    uring: Uring,
+    open: Open,
+    peers: Vec<TcpStream>,
+    address: SocketAddr,
+    /// What came, and how it ended.
+    came: BTreeMap<u32, Vec<u8>>,
+    ended: BTreeMap<u32, bool>,
+    sent: Vec<(u32, io::Result<usize>)>,
+    failures: usize,
+    next: u32,
+}
+
+impl World {
+    /// None where the kernel refuses it.
+    fn new(sockets: u32) -> Option<Self> {
+        if let Err(lack) = probe() {
+            eprintln!("skipped: {lack}");
+            return None;
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let listeners = vec![Listener::new(listener.into(), false).unwrap()];
+        let desks: Arc<[Desk]> = Arc::from(Vec::new());
+        let uring = Uring::new(listeners, EventWaker::new().unwrap(), desks, 0, sockets).unwrap();
+        Some(Self {
+            uring,
+            open: Open::default(),
+            peers: Vec::new(),
+            address,
+            came: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            sent: Vec::new(),
+            failures: 0,
+            next: 0,
+        })
+    }
+
+    fn connected(count: usize) -> Option<Self> {
+        let mut world = Self::new(64)?;
+        while world.peers.len() < count {
+            world.connect();
+            world.until(|world| world.open.sockets.len() == world.peers.len());
+        }
+        Some(world)
+    }
+
+    fn connect(&mut self) {
+        let peer = TcpStream::connect(self.address).unwrap();
+        peer.set_nodelay(true).unwrap();
+        self.peers.push(peer);
+    }
+
+    fn token(&self, index: u32) -> Token {
+        Token { index, generation: NonZeroU32::new(index + 1).unwrap() }
+    }
+
+    fn socket(&self, index: u32) -> Socket {
+        self.open.sockets[&self.token(index)]
+    }
+
+    /// One turn; the bytes that it brought, piece by piece.
+    fn turn(&mut self, timeout: Option<Duration>) -> Vec<(u32, usize)> {
+        self.uring.wait(timeout).unwrap();
+        let mut pieces = Vec::new();
+        let mut accepted = Vec::new();
+        while let Some(completion) = self.uring.next(&mut self.open) {
+            match completion {
+                Completion::Received { token, bytes } => {
+                    assert!(self.ended.get(&token.index).is_none(), "bytes behind the end");
+                    pieces.push((token.index, bytes.len()));
+                    self.came.entry(token.index).or_default().extend_from_slice(bytes);
+                }
+                Completion::Ended { token, result } => {
+                    let before = self.ended.insert(token.index, result.is_ok());
+                    assert!(before.is_none(), "it ends once");
+                }
+                Completion::Accepted { socket, peer, local } => {
+                    assert!(self.peers.iter().any(|known| known.local_addr().unwrap() == peer));
+                    assert_eq!(local, Some(self.address));
+                    accepted.push(socket);
+                }
+                Completion::Sent { token, result, .. } => self.sent.push((token.index, result)),
+                Completion::AcceptFailed(_) => self.failures += 1,
+                Completion::Woken => {}
+                other => panic!("nothing else happens: {other:?}"),
+            }
+        }
+        for mut socket in accepted {
+            let token = self.token(self.next);
+            self.next += 1;
+            self.uring.open(token, &mut socket).unwrap();
+            self.open.sockets.insert(token, socket);
+        }
+        pieces
+    }
+
+    fn until(&mut self, is: impl Fn(&Self) -> bool) {
+        for _ in 0..10_000 {
+            if is(self) {
+                return;
+            }
+            self.turn(Some(Duration::from_millis(100)));
+        }
+        panic!("it does not come about");
+    }
+
+    fn gather(&self, bytes: &[u8]) -> Box<Gather> {
+        let mut outbox = Outbox::default();
+        let queue = outbox.open();
+        outbox.push_raw(queue, |raw| raw.extend_from_slice(bytes));
+        outbox.gather(queue, |_, _| {}).unwrap()
+    }
+
+    fn send(&mut self, index: u32, bytes: &[u8]) -> Sending {
+        let (gather, mut socket) = (self.gather(bytes), self.socket(index));
+        self.uring.send(self.token(index), &mut socket, gather)
+    }
+
+    fn close(&mut self, index: u32, reset: bool) {
+        let token = self.token(index);
+        let socket = self.open.sockets.remove(&token).unwrap();
+        self.uring.close(token, socket, reset);
+    }
+}
+
+#[test]
+fn what_comes_is_brought_whole_and_in_order_to_quiet_and_busy_ones() {
+    let Some(mut world) = World::connected(3) else { return };
+    let text: Vec<u8> = (0..MUCH).map(|at| (at % 251) as u8).collect();
+    let mut writer = world.peers[1].try_clone().unwrap();
+    let sent = text.clone();
+    let thread = std::thread::spawn(move || writer.write_all(&sent).unwrap());
+    for round in 1..200 {
+        world.peers[0].write_all(&[round; 200]).unwrap();
+        world.until(|world| world.came.get(&0).is_some_and(|came| came.len() == 200 * usize::from(round)));
+    }
+    world.until(|world| world.came.get(&1).is_some_and(|came| came.len() == MUCH));
+    thread.join().unwrap();
+    assert!(world.came[&1] == text);
+    assert!(
+        world.came[&0]
+            .chunks(200)
+            .enumerate()
+            .all(|(at, part)| part.iter().all(|b| usize::from(*b) == at + 1))
+    );
+    world.peers[0].shutdown(Shutdown::Write).unwrap();
+    world.until(|world| world.ended.contains_key(&0));
+    assert!(world.ended[&0] && !world.came.contains_key(&2));
+}
+
+#[test]
+fn those_who_send_much_wait_for_those_who_send_little() {
+    const HEAVY: usize = 20;
+    let Some(mut world) = World::connected(HEAVY + 1) else { return };
+    for peer in &mut world.peers[..HEAVY] {
+        peer.write_all(&[1; MUCH]).unwrap();
+    }
+    for _ in 0..12 {
+        let pieces = world.turn(None);
+        let most = pieces.iter().map(|(_, bytes)| bytes).sum::<usize>();
+        assert!(most <= 6 * HEAVY * 4_096, "a turn is short: {pieces:?}");
+    }
+    world.peers[HEAVY].write_all(&[2; 10]).unwrap();
+    let pieces = [world.turn(None), world.turn(None)].concat();
+    assert!(pieces.contains(&(HEAVY as u32, 10)), "{pieces:?}");
+    let heavy = pieces.iter().filter(|(index, _)| *index < HEAVY as u32).count();
+    assert!(heavy <= 8, "{pieces:?}");
+    world.until(|world| (0..HEAVY as u32).all(|index| world.came[&index].len() == MUCH));
+}
+
+#[test]
+fn a_paused_connection_gets_later_what_came_meanwhile_and_its_end_behind_it() {
+    for busy in [false, true] {
+        let Some(mut world) = World::connected(1) else { return };
+        let mut expected = Vec::new();
+        for round in 0..if busy { 5 } else { 1 } {
+            world.peers[0].write_all(&[round; 10]).unwrap();
+            expected.extend([round; 10]);
+            world.until(|world| world.came.get(&0).is_some_and(|came| came.len() == expected.len()));
+        }
+        world.open.paused = Some(world.token(0));
+        for round in 0..30 {
+            world.peers[0].write_all(&[100 + round; 500]).unwrap();
+            expected.extend([100 + round; 500]);
+            world.turn(Some(Duration::from_millis(1)));
+        }
+        world.peers[0].shutdown(Shutdown::Write).unwrap();
+        world.turn(Some(Duration::from_millis(1)));
+        assert!(world.came[&0].len() <= 50 && world.ended.is_empty());
+        world.open.paused = None;
+        let (token, mut socket) = (world.token(0), world.socket(0));
+        world.uring.resume(token, &mut socket);
+        world.until(|world| world.ended.contains_key(&0));
+        assert!(world.came[&0] == expected && world.ended[&0]);
+    }
+}
+
+#[test]
+fn a_send_tells_what_fitted_and_the_rest_follows_when_there_is_room() {
+    let Some(mut world) = World::connected(1) else { return };
+    let piece: Vec<u8> = (0..100_000).map(|at| (at % 253) as u8).collect();
+    let mut expected = Vec::new();
+    let rest = loop {
+        expected.extend_from_slice(&piece);
+        match world.send(0, &piece) {
+            Sending::Done(gather, result) => assert_eq!(result.unwrap(), gather.len()),
+            Sending::Pending(sent) => break piece.len() - sent,
+        }
+    };
+    let mut reader = world.peers[0].try_clone().unwrap();
+    let length = expected.len();
+    let thread = std::thread::spawn(move || {
+        let mut bytes = vec![0; length];
+        reader.read_exact(&mut bytes).unwrap();
+        bytes
+    });
+    world.until(|world| !world.sent.is_empty());
+    let (index, sent) = world.sent.pop().unwrap();
+    let sent = sent.unwrap();
+    assert!(index == 0 && sent > 0 && sent <= rest);
+    let mut at = piece.len() - rest + sent;
+    while at < piece.len() {
+        match world.send(0, &piece[at..]) {
+            Sending::Done(_, sent) => at += sent.unwrap(),
+            Sending::Pending(sent) => {
+                at += sent;
+                world.until(|world| !world.sent.is_empty());
+                at += world.sent.pop().unwrap().1.unwrap();
+            }
+        }
+    }
+    assert!(thread.join().unwrap() == expected);
+}
+
+#[test]
+fn sends_of_a_group_are_told_in_order_with_what_became_of_each() {
+    let Some(mut world) = World::connected(3) else { return };
+    // The first is reset by its peer, the second has no room.
+    rustix::net::sockopt::set_socket_linger(&world.peers[0], Some(Duration::ZERO)).unwrap();
+    let gone = world.peers.remove(0);
+    drop(gone);
+    world.until(|world| world.ended.contains_key(&0));
+    while let Sending::Done(_, sent) = world.send(1, &[0; 50_000]) {
+        sent.unwrap();
+    }
+    world.close(1, true);
+    world.connect();
+    world.until(|world| world.open.sockets.len() == 3);
+    for index in [0, 2, 3] {
+        let (gather, mut socket) = (world.gather(&[7; 3_000]), world.socket(index));
+        world.uring.put(world.token(index), &mut socket, gather);
+    }
+    assert!(matches!(world.uring.outcome(), Some(Sending::Done(_, Err(_)))));
+    for _ in 0..2 {
+        assert!(matches!(world.uring.outcome(), Some(Sending::Done(_, Ok(3_000)))));
+    }
+    assert!(world.uring.outcome().is_none());
+    let mut bytes = [0; 3_000];
+    world.peers[1].read_exact(&mut bytes).unwrap();
+    world.peers[2].read_exact(&mut bytes).unwrap();
+    assert_eq!(bytes, [7; 3_000]);
+}
+
+#[test]
+fn a_close_ends_or_resets_and_a_send_in_flight_comes_back() {
+    for reset in [false, true] {
+        let Some(mut world) = World::connected(2) else { return };
+        let expected = if reset { Err(io::ErrorKind::ConnectionReset) } else { Ok(0) };
+        for index in 0..2 {
+            world.close(index, reset);
+        }
+        world.turn(Some(Duration::ZERO));
+        world.turn(Some(Duration::ZERO));
+        for mut peer in std::mem::take(&mut world.peers) {
+            assert_eq!(peer.read(&mut [0; 10]).map_err(|error| error.kind()), expected);
+        }
+    }
+    let Some(mut world) = World::connected(1) else { return };
+    while let Sending::Done(_, sent) = world.send(0, &[0; 50_000]) {
+        sent.unwrap();
+    }
+    world.close(0, true);
+    world.until(|world| !world.sent.is_empty());
+    assert!(world.sent.pop().unwrap().1.is_err() && world.uring.taken == 0);
+}
+
+#[test]
+fn a_shutdown_ends_our_direction_alone() {
+    let Some(mut world) = World::connected(1) else { return };
+    assert!(matches!(world.send(0, b"last"), Sending::Done(_, Ok(4))));
+    let (token, mut socket) = (world.token(0), world.socket(0));
+    world.uring.shutdown(token, &mut socket);
+    world.turn(Some(Duration::ZERO));
+    let mut text = String::new();
+    world.peers[0].read_to_string(&mut text).unwrap();
+    assert_eq!(text, "last");
+    world.peers[0].write_all(b"heard").unwrap();
+    world.until(|world| world.came.contains_key(&0));
+    assert_eq!(world.uring.peer(&socket), Some(world.peers[0].local_addr().unwrap()));
+}
+
+#[test]
+fn a_full_table_is_told_and_nobody_is_dropped_for_it() {
+    let Some(mut world) = World::new(3) else { return };
+    for _ in 0..5 {
+        world.connect();
+    }
+    world.until(|world| world.failures > 0);
+    assert_eq!(world.open.sockets.len(), 3);
+    world.uring.accepting(false);
+    world.turn(Some(Duration::ZERO));
+    world.close(0, false);
+    world.close(1, false);
+    world.uring.accepting(true);
+    world.until(|world| world.next == 5);
+    world.peers[4].write_all(b"here").unwrap();
+    world.until(|world| world.came.values().any(|came| came == b"here"));
+}
+
+#[test]
+fn the_end_of_listening_takes_in_who_waits_and_refuses_who_comes() {
+    let Some(mut world) = World::connected(1) else { return };
+    world.uring.accepting(false);
+    world.turn(Some(Duration::ZERO));
+    for _ in 0..20 {
+        world.connect();
+    }
+    world.uring.stop_listening(false);
+    world.turn(Some(Duration::ZERO));
+    assert!(world.uring.is_source());
+    world.uring.accepting(true);
+    world.until(|world| world.open.sockets.len() == 21);
+    world.until(|world| !world.uring.is_source());
+    assert!(TcpStream::connect(world.address).is_err());
+}
+
+#[test]
+fn a_quiet_connection_is_parked_and_a_busy_one_needs_no_request_a_message() {
+    let Some(mut world) = World::connected(1) else { return };
+    for round in 1..=4 {
+        world.peers[0].write_all(b"x").unwrap();
+        world.until(|world| world.came.get(&0).is_some_and(|came| came.len() == round));
+    }
+    let holds = |world: &World| world.uring.receives.holds(world.open.sockets[&world.token(0)]);
+    assert_eq!(holds(&world), receive::GOES_ON);
+    world.until(|world| holds(world) == receive::POLL);
+    world.peers[0].write_all(b"y").unwrap();
+    world.until(|world| world.came[&0].len() == 5);
+}
