@@ -4,7 +4,7 @@ mod common;
 #[path = "common/frames.rs"]
 mod frames;
 
-use common::{Server, number_behind};
+use common::{Server, number_behind, ring_sockets};
 use rustix::process::Signal;
 use std::{
     fs,
@@ -35,14 +35,14 @@ fn read_until(socket: &mut TcpStream, is_whole: impl Fn(&str) -> bool) -> String
     text
 }
 
-/// Descriptors in the table of each reactor, by the name of its thread.
+/// Descriptors in the table of each reactor, and sockets in its ring, by the name of its thread.
 fn tables(server: &Server) -> Vec<(String, usize)> {
     let tasks = fs::read_dir(format!("/proc/{}/task", server.id())).unwrap();
     let mut tables: Vec<_> = tasks
         .map(|task| {
             let path = task.unwrap().path();
             let name = fs::read_to_string(path.join("comm")).unwrap().trim().to_owned();
-            (name, fs::read_dir(path.join("fd")).unwrap().count())
+            (name, fs::read_dir(path.join("fd")).unwrap().count() + ring_sockets(&path))
         })
         // Others come and go.
         .filter(|(name, _)| name.starts_with("mida-") && name != "mida-memory")

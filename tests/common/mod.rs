@@ -4,9 +4,10 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
+    fs,
     io::{BufRead, BufReader, Read, Write},
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     sync::{
         Arc, Condvar, LazyLock, Mutex,
@@ -259,6 +260,34 @@ pub fn ephemeral(arguments: &[&str]) -> Option<&'static str> {
 pub fn io() -> Vec<&'static str> {
     static IO: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("MIDA_IO").ok());
     IO.as_ref().map_or(Vec::new(), |io| vec!["--io", io])
+}
+
+/// Whether they run on io_uring, where sockets are no descriptors.
+pub fn is_uring() -> bool {
+    io().contains(&"uring")
+}
+
+/// Sockets in the rings of a task, /proc/PID/task/TID: the kernel lists them with what it tells of a ring, unless it
+/// is just at work there.
+pub fn ring_sockets(task: &Path) -> usize {
+    let mut sockets = 0;
+    for descriptor in fs::read_dir(task.join("fd")).unwrap() {
+        let descriptor = descriptor.unwrap();
+        if !fs::read_link(descriptor.path()).is_ok_and(|to| to.as_os_str() == "anon_inode:[io_uring]") {
+            continue;
+        }
+        let of_ring = task.join("fdinfo").join(descriptor.file_name());
+        let text = loop {
+            let text = fs::read_to_string(&of_ring).unwrap();
+            if text.contains("UserFiles:") {
+                break text;
+            }
+        };
+        let (_, files) = text.split_once("UserFiles:").unwrap();
+        let (files, _) = files.split_once("UserBufs:").unwrap();
+        sockets += files.lines().skip(1).count();
+    }
+    sockets
 }
 
 /// The number right behind `word`, where it stands first.

@@ -1,7 +1,7 @@
 //! The server that is attacked, what the kernel says of its process, and whether it is calm again.
 
 use crate::{
-    common::{Ended, Server, path},
+    common::{Ended, Server, path, ring_sockets},
     metrics::{Metrics, scrape},
     peer::Peer,
 };
@@ -95,10 +95,11 @@ impl Target {
         prlimit(Some(self.pid()), Resource::Nofile, limit).unwrap();
     }
 
-    /// Connections it holds, by its descriptors.
+    /// Connections it holds, by its descriptors and the sockets in its rings.
     pub fn connections(&self) -> usize {
         let count = |tables: &[Vec<u64>]| tables.iter().map(Vec::len).sum::<usize>();
-        count(&files(self.pid())).saturating_sub(count(&self.files))
+        let in_rings = reactors(self.pid()).map(|task| ring_sockets(&task)).sum::<usize>();
+        count(&files(self.pid())).saturating_sub(count(&self.files)) + in_rings
     }
 
     /// Waits until it holds as many connections as this, and looks again after every `tick`.
@@ -133,19 +134,24 @@ impl Target {
     }
 }
 
-/// Descriptors of each reactor of a process: each has a table of its own, on a thread named after its core.
-fn files(pid: Pid) -> Vec<Vec<u64>> {
+/// The reactors of a process: each is a thread named after its core.
+fn reactors(pid: Pid) -> impl Iterator<Item = PathBuf> {
     let tasks = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).unwrap();
     let tasks = tasks.map(|task| task.unwrap().path());
-    let is_reactor = |task: &PathBuf| {
+    let is_reactor = move |task: &PathBuf| {
         let name = fs::read_to_string(task.join("comm")).unwrap_or_default();
         name.strip_prefix("mida-").is_some_and(|core| core.starts_with(|c: char| c.is_ascii_digit()))
     };
+    tasks.filter(is_reactor)
+}
+
+/// Descriptors of each reactor of a process, which has a table of its own.
+fn files(pid: Pid) -> Vec<Vec<u64>> {
     let table = |task: PathBuf| {
         let files = fs::read_dir(task.join("fd")).unwrap();
         files.map(|file| file.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect()
     };
-    tasks.filter(is_reactor).map(table).collect()
+    reactors(pid).map(table).collect()
 }
 
 /// What connections hold.
