@@ -430,11 +430,13 @@ impl Io for Uring {
             if let Some(error) = self.broken.take() {
                 return Err(error);
             }
+            let before = self.upcoming.len();
             self.ring.wait(want, batch_us, timeout)?;
             self.reap();
             (want, batch_us) = (0, 0);
-            let is_enough = self.upcoming.len() >= ANSWERS && !self.is_last;
-            if is_enough || !self.ring.has_more() {
+            // That there is more may be old news: another core says so just after this one has looked.
+            let is_all = self.upcoming.len() == before || !self.ring.has_more();
+            if is_all || self.upcoming.len() >= ANSWERS && !self.is_last {
                 break;
             }
         }
