@@ -13,7 +13,10 @@ use mida::{
     },
     engine::{
         inbox::Inbox,
-        io::sim::{Bell, Dice, Sim},
+        io::{
+            Io,
+            sim::{Bell, Dice, Sim, Socket},
+        },
         reactor::{Drain, Holdings, Letter, Reactor, Settings},
     },
 };
@@ -24,9 +27,14 @@ const OVERFLOW: usize = 4_200;
 /// From the last note, and the end of the last pause, to when it must have reached everybody.
 const QUIET_MS: u64 = 1_500;
 
-pub struct World {
+/// The simulated kernel, as it is or as io_uring shows it.
+pub trait Simulated: Io<Socket = Socket, Waker = Bell> + AsMut<Sim> + From<Sim> {}
+
+impl<I: Io<Socket = Socket, Waker = Bell> + AsMut<Sim> + From<Sim>> Simulated for I {}
+
+pub struct World<I: Simulated> {
     plan: Plan,
-    reactor: Reactor<Sim, Mida>,
+    reactor: Reactor<I, Mida>,
     inbox: Arc<Inbox<Letter<Command>, Bell>>,
     online: Online,
     dice: Dice,
@@ -40,7 +48,7 @@ pub struct World {
     idle_turns: usize,
 }
 
-impl World {
+impl<I: Simulated> World<I> {
     pub fn new(plan: Plan, mut dice: Dice) -> Self {
         let online = Online::new(1);
         let mut seed = [0; 32];
@@ -55,7 +63,7 @@ impl World {
         let mut sim = Sim::new(Dice::new(dice.throw()), plan.faults.clone());
         sim.jump = plan.jump;
         let app = Mida::new(config, online.clone(), Rng::from_seed(seed));
-        let reactor = Reactor::new(sim, app, settings, Arc::default(), dice.throw());
+        let reactor = Reactor::new(I::from(sim), app, settings, Arc::default(), dice.throw());
         seed[8] = 1;
         Self {
             inbox: reactor.inbox(),
@@ -111,9 +119,10 @@ impl World {
     fn sleep(&mut self) {
         let now_ms = self.model.now_ms;
         let alarm_ms = self.alarms.peek().map_or(u64::MAX, |Reverse((at_ms, _))| *at_ms);
-        self.reactor.io().until_ms = alarm_ms.min(self.next_note_ms).min(self.next_client_ms).max(now_ms);
+        self.reactor.io().as_mut().until_ms =
+            alarm_ms.min(self.next_note_ms).min(self.next_client_ms).max(now_ms);
         self.reactor.wait(now_ms).unwrap();
-        let sim = self.reactor.io();
+        let sim: &mut Sim = self.reactor.io().as_mut();
         self.idle_turns = if sim.now_ms == now_ms && !sim.has_work() { self.idle_turns + 1 } else { 0 };
         assert!(self.idle_turns < 10_000, "the reactor spins");
         self.model.now_ms = sim.now_ms;
@@ -127,7 +136,7 @@ impl World {
         if self.next_note_ms <= now_ms {
             self.next_note_ms = now_ms + 1;
             // An inbox that is yet to be emptied may be full.
-            if !self.reactor.io().is_woken() {
+            if !self.reactor.io().as_mut().is_woken() {
                 self.next_note_ms += self.dice.below(2 * self.plan.notes_ms);
                 self.tell(60);
             }
@@ -138,7 +147,7 @@ impl World {
             self.alarms.pop();
             let client = &mut self.clients[number as usize];
             if client.wakes_ms == at_ms {
-                client.act(self.reactor.io(), &self.model, &mut self.dice);
+                client.act(self.reactor.io().as_mut(), &self.model, &mut self.dice);
                 self.look(number);
             }
         }
@@ -152,7 +161,7 @@ impl World {
             let kind = self.plan.kinds[self.dice.below(self.plan.kinds.len() as u64) as usize];
             let room = self.dice.pick([1_000, 3_000, 20_000, 200_000]);
             let address = ([10, 0, 0, self.dice.below(4) as u8], 1_000).into();
-            let number = self.reactor.io().connect(address, room);
+            let number = self.reactor.io().as_mut().connect(address, room);
             self.clients.push(Client::new(number, kind, now_ms));
             self.alarms.push(Reverse((now_ms, number)));
         }
@@ -175,8 +184,8 @@ impl World {
         if self.dice.one_in(2) {
             // What does not fit are the letters that nobody hears of.
             let _ = inbox.post_all(letters);
-        } else if self.reactor.io().meanwhile.is_none() {
-            self.reactor.io().meanwhile = Some(Box::new(move || drop(inbox.post_all(letters))));
+        } else if self.reactor.io().as_mut().meanwhile.is_none() {
+            self.reactor.io().as_mut().meanwhile = Some(Box::new(move || drop(inbox.post_all(letters))));
         } else {
             letters.into_iter().for_each(|letter| drop(inbox.post(letter)));
         }
@@ -185,7 +194,7 @@ impl World {
     fn turn(&mut self) {
         self.reactor.turn(self.model.now_ms);
         self.audit();
-        for number in self.reactor.io().take_fresh() {
+        for number in self.reactor.io().as_mut().take_fresh() {
             self.look(number);
         }
     }
@@ -193,7 +202,7 @@ impl World {
     /// A client looks at its connection, and answers.
     fn look(&mut self, number: u32) {
         let client = &mut self.clients[number as usize];
-        let sim = self.reactor.io();
+        let sim: &mut Sim = self.reactor.io().as_mut();
         let most = if self.dice.one_in(4) { self.dice.below(2_000) as usize } else { usize::MAX };
         let was_open = client.stage == Stage::Open;
         client.read(sim, &self.model, &mut self.rng, most);
@@ -213,7 +222,7 @@ impl World {
     /// What the reactor counts is what its slots hold, and each of them has its timer.
     fn audit(&mut self) {
         let connections = self.reactor.connections();
-        assert_eq!(connections, self.reactor.io().descriptors(), "a socket without a slot");
+        assert_eq!(connections, self.reactor.io().as_mut().descriptors(), "a socket without a slot");
         assert!(self.online.total() <= self.reactor.app().members() as u64);
         if connections > 300 && !self.dice.one_in(16) {
             return;
@@ -227,7 +236,7 @@ impl World {
     /// The last note: whoever is there hears it.
     fn quiet(&mut self) {
         self.next_note_ms = u64::MAX;
-        while self.reactor.io().is_woken() || self.reactor.io().meanwhile.is_some() {
+        while self.reactor.io().as_mut().is_woken() || self.reactor.io().as_mut().meanwhile.is_some() {
             self.step();
         }
         self.tell(4);
@@ -252,7 +261,7 @@ impl World {
 
     /// When the server has had so much time, even if it is yet to stand still.
     fn later_ms(&mut self, ms: u64) -> u64 {
-        self.model.now_ms + ms + self.reactor.io().jump.map_or(0, |(_, jump_ms)| jump_ms)
+        self.model.now_ms + ms + self.reactor.io().as_mut().jump.map_or(0, |(_, jump_ms)| jump_ms)
     }
 
     fn close(&mut self) {
@@ -264,7 +273,7 @@ impl World {
         }
         // Until the silent ones are found out, and those that do not end are reset.
         let until_ms = self.later_ms(3 * self.model.heartbeat_ms + 20_000);
-        while self.reactor.connections() > 0 || self.reactor.io().has_work() {
+        while self.reactor.connections() > 0 || self.reactor.io().as_mut().has_work() {
             for number in 0..self.clients.len() as u32 {
                 let client = &mut self.clients[number as usize];
                 if !self.plan.drains && !client.is_over && !client.is_done {
@@ -281,7 +290,7 @@ impl World {
 
     fn nothing_stays(&mut self) {
         assert_eq!(self.reactor.holdings(), Holdings::default());
-        assert_eq!((self.reactor.connections(), self.reactor.io().descriptors()), (0, 0));
+        assert_eq!((self.reactor.connections(), self.reactor.io().as_mut().descriptors()), (0, 0));
         assert_eq!((self.reactor.app().members(), self.online.total()), (0, 0));
         assert_eq!(self.reactor.is_drained(), self.plan.drains);
         assert_eq!(self.reactor.stats().panics, 0);

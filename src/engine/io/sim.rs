@@ -4,8 +4,12 @@
 //! a connection, nothing after the end, every socket closed once.
 
 mod chance;
+mod together;
 
-pub use self::chance::{Dice, Faults};
+pub use self::{
+    chance::{Dice, Faults},
+    together::Together,
+};
 
 pub use super::no_kernel::{Bell, Number};
 
