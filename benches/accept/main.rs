@@ -4,7 +4,7 @@
 //!
 //! `cargo bench --bench accept -- --sockets 10000 --pairs 9` measures, and those are the defaults; `--in-flight`
 //! is how many connections, or logins, wait for the server at any time (128). `--quick` only shows that
-//! everything works. Prints each pair as it is measured, then the median ratios with quartiles.
+//! everything works; with `--backends` the storm on io_uring is compared with the one on epoll. Prints each pair as it is measured, then the median ratios with quartiles.
 //!
 //! Not counted: the clients' side of TCP, which the kernel does on their core, and closing.
 
@@ -41,6 +41,7 @@ fn main() {
         }
         _ => {
             let Some(flags) = Flags::of("accept") else { return };
+            let measure = if flags.has("--backends") { measure_backends } else { measure };
             measure(
                 flags.value("--sockets", 10_000.0, 200.0) as u64,
                 flags.value("--pairs", 9.0, 1.0) as usize,
@@ -75,6 +76,31 @@ fn measure(sockets: u64, pairs: usize, in_flight: u64) {
     compare("a login / verify + derive", pairs, || (ours.login_ns(), ours.crypto_ns()));
 }
 
+/// The same storm on both backends: connections for a second of the server's processor.
+fn measure_backends(sockets: u64, pairs: usize, in_flight: u64) {
+    let [mut uring, mut epoll] = ["uring", "epoll"].map(|io| {
+        let server = Process::start_on(io, &["server", "ours", &sockets.to_string()]);
+        Served::with(server, sockets, in_flight).0
+    });
+    for server in [&mut uring, &mut epoll] {
+        server.opening_ns();
+        server.close();
+    }
+    println!(
+        "{sockets} connections, {in_flight} at a time, {pairs} pairs; connections per server CPU second"
+    );
+    let mut epoll_first = false;
+    compare("connections, io_uring / epoll", pairs, || {
+        epoll_first = !epoll_first;
+        let before = epoll_first.then(|| epoll.opening_ns());
+        let uring_ns = uring.opening_ns();
+        let epoll_ns = before.unwrap_or_else(|| epoll.opening_ns());
+        uring.close();
+        epoll.close();
+        (1e9 / uring_ns, 1e9 / epoll_ns)
+    });
+}
+
 /// A server and its clients, who end first.
 struct Served {
     clients: Process,
@@ -85,7 +111,10 @@ struct Served {
 impl Served {
     /// Also returns what the server answers to an upgrade, in hex.
     fn start(server: &[&str], sockets: u64, in_flight: u64) -> (Self, String) {
-        let mut server = Process::start(server);
+        Self::with(Process::start(server), sockets, in_flight)
+    }
+
+    fn with(mut server: Process, sockets: u64, in_flight: u64) -> (Self, String) {
         let address = server.line();
         let mut clients =
             Process::start(&["clients", &address, &sockets.to_string(), &in_flight.to_string()]);

@@ -21,6 +21,10 @@ impl Flags {
         Some(Self { args, quick })
     }
 
+    pub fn has(&self, flag: &str) -> bool {
+        self.args.iter().any(|arg| arg == flag)
+    }
+
     /// The number behind this flag.
     pub fn value(&self, flag: &str, default: f64, quick_default: f64) -> f64 {
         match self.args.iter().position(|arg| arg == flag) {

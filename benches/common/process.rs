@@ -25,12 +25,18 @@ pub struct Process {
 
 impl Process {
     pub fn start(args: &[&str]) -> Self {
-        let mut child = Command::new(std::env::current_exe().expect("this program"))
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("this program once more");
+        Self::spawn(Command::new(std::env::current_exe().expect("this program")).args(args))
+    }
+
+    /// A server of this program on this interface of the kernel, as `--io` names it.
+    pub fn start_on(io: &str, args: &[&str]) -> Self {
+        let this = std::env::current_exe().expect("this program");
+        Self::spawn(Command::new(this).args(args).env("MIDA_IO", io))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("this program once more");
         let output = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         Self { input: child.stdin.take(), child, output }
     }

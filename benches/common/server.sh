@@ -11,10 +11,10 @@ server_core=${cores[0]} others_core=${cores[1]-${cores[0]}}
 # No bound on how often a client may ask.
 unlimited=(--limit anonymous_messages_per_minute=0 --limit member_messages_per_minute=0)
 
-# start FLAGS...: a server on its core; sets `server` and `url`. Its log is "$work/log".
+# start FLAGS...: a server on its core, on what MIDA_IO names; sets `server` and `url`. Its log is "$work/log".
 start() {
     mkfifo "$work/out"
-    "$mida" --ephemeral --cores "$server_core" --listen 127.0.0.1:0 "$@" >"$work/out" 2>"$work/log" &
+    "$mida" --ephemeral --cores "$server_core" --listen 127.0.0.1:0 ${MIDA_IO:+--io "$MIDA_IO"} "$@" >"$work/out" 2>"$work/log" &
     server=$!
     read -r _ _ url <"$work/out"
     rm "$work/out"

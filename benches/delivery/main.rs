@@ -2,7 +2,8 @@
 //! bare loop of send(). Servers on core 0, everybody they send to on core 1; each its own process.
 //!
 //! `cargo bench --bench delivery -- --sockets 10000 --pairs 9 --seconds 3` measures, and those are the defaults;
-//! `--quick` only shows that everything works.
+//! `--quick` only shows that everything works; with `--backends` a sealed broadcast on io_uring is compared with one on
+//! epoll.
 //! Prints each pair as it is measured, then the median ratios with quartiles.
 
 mod bare;
@@ -66,6 +67,7 @@ fn main() {
         }
         _ => {
             let Some(flags) = Flags::of("delivery") else { return };
+            let measure = if flags.has("--backends") { measure_backends } else { measure };
             measure(
                 flags.value("--sockets", 10_000.0, 200.0) as u64,
                 flags.value("--pairs", 9.0, 1.0) as usize,
@@ -84,7 +86,10 @@ struct Pair {
 
 impl Pair {
     fn start(what: What, name: &str, sockets: u64) -> Self {
-        let mut server = Process::start(&["server", name, &sockets.to_string()]);
+        Self::with(Process::start(&["server", name, &sockets.to_string()]), what, sockets)
+    }
+
+    fn with(mut server: Process, what: What, sockets: u64) -> Self {
         let address = server.line();
         let how = match what {
             What::Sealed | What::SealedBatches => "log-in",
@@ -120,12 +125,12 @@ impl Pair {
 
 /// Slices of both sides by turns until each has had `wall_s`; deliveries per second of CPU of each. The machine may
 /// be a quarter slower for some seconds: what is compared has to run within the same ones.
-fn rates(kinds: &mut [Pair], sides: [(What, u64); 2], wall_s: f64) -> (f64, f64) {
+fn rates(kinds: &mut [Pair], sides: [(usize, u64); 2], wall_s: f64) -> (f64, f64) {
     let mut totals = [(0, 0); 2];
     // The first of two slices is the second of the next two.
     for side in [0, 1, 1, 0].into_iter().cycle().take(2 * SLICES) {
         let (what, events) = sides[side];
-        let (deliveries, cpu_ns) = kinds[what as usize].slice(events, wall_s / SLICES as f64);
+        let (deliveries, cpu_ns) = kinds[what].slice(events, wall_s / SLICES as f64);
         totals[side] = (totals[side].0 + deliveries, totals[side].1 + cpu_ns);
     }
     let [one, other] = totals.map(|(deliveries, cpu_ns)| deliveries as f64 * 1e9 / cpu_ns as f64);
@@ -148,6 +153,19 @@ fn measure(sockets: u64, pairs: usize, wall_s: f64) {
         ("8 in a batch / 1", [(What::SealedBatches, 8), (What::SealedBatches, 1)]),
     ];
     for (row, sides) in rows {
+        let sides = sides.map(|(what, events)| (what as usize, events));
         compare(row, pairs, || rates(&mut kinds, sides, wall_s));
     }
+}
+
+fn measure_backends(sockets: u64, pairs: usize, wall_s: f64) {
+    let mut both = ["uring", "epoll"].map(|io| {
+        let server = Process::start_on(io, &["server", "sealed", &sockets.to_string()]);
+        Pair::with(server, What::Sealed, sockets)
+    });
+    for kind in &mut both {
+        kind.slice(8, wall_s / 3.0);
+    }
+    println!("{sockets} connections, {pairs} pairs of {wall_s} s; deliveries per server CPU second");
+    compare("sealed, io_uring / epoll", pairs, || rates(&mut both, [(0, 1), (1, 1)], wall_s));
 }
