@@ -5,7 +5,7 @@
 #   cargo build --release --examples && tests/conformance.sh SUITE [REPORT]
 #
 # SUITE has `wstest.sh URL REPORT --strict`; REPORT is a folder to make, by default a temporary one.
-# The server is $ECHO, or target/release/examples/echo.
+# The server is $ECHO, or target/release/examples/echo, on epoll or what $ECHO_IO names.
 set -euo pipefail
 
 [[ $# -ge 1 ]] || { sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2; }
@@ -17,7 +17,7 @@ mkdir -p "$report"
 
 # Messages of 16 MiB, in up to 65,536 fragments, from a slow client.
 limits=(message_bytes=16777216 queue_soft_bytes=50331648 queue_hard_bytes=50331648 fragments=0 message_ms=0)
-exec 3< <(exec "${ECHO:-target/release/examples/echo}" --listen 127.0.0.1:0 "${limits[@]/#/--limit=}")
+exec 3< <(exec "${ECHO:-target/release/examples/echo}" --listen 127.0.0.1:0 --io "${ECHO_IO:-epoll}" "${limits[@]/#/--limit=}")
 echo=$!
 trap 'kill "$echo" 2>/dev/null || true' EXIT
 read -r -t 10 _ _ url <&3
