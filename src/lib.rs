@@ -27,7 +27,7 @@
 //! | [`engine::wire`] | frames, messages, the HTTP upgrade, PROXY headers: bytes in, events out, no sockets |
 //! | [`engine::timer`] | the timer wheel, its links in the connections' slots |
 //! | [`engine::outbox`] | what is to be sent; shared bytes are held once |
-//! | [`engine::io`] | the seam to the kernel, shaped like completions; `epoll`, with `handover` from one reactor to another, and for tests `memory` and `sim` |
+//! | [`engine::io`] | the seam to the kernel, shaped like completions; `epoll` and `uring`, with `handover` from one reactor to another, and for tests `memory` and `sim` |
 //! | [`engine::slots`], [`engine::gate`], [`engine::inbox`] | connections; what an address may hold; letters from other threads |
 //! | [`engine::balance`] | which reactor gets a new connection |
 //! | [`engine::app`] | what an application is, and what it can do to a connection |

@@ -55,6 +55,16 @@ impl Client {
 }
 
 #[test]
+fn it_says_in_one_line_what_it_runs_on_and_why_and_serves_on_whatever_there_is() {
+    let mut process = Process::start(&["--listen", "127.0.0.1:0", "--io", "auto", "--cores", "0"]);
+    let line = process.line();
+    let told = process.stderr_with("ready");
+    let lines = told.lines().filter(|line| line.contains(" on epoll: ") || line.contains(" on io_uring: "));
+    assert_eq!(lines.count(), 1, "{told}");
+    Client::connect(line.strip_prefix("listening on ws://").unwrap()).ask();
+}
+
+#[test]
 fn what_cannot_be_is_one_line_and_exit_2() {
     let server = Server::start(&[]);
     let busy = server.address().to_string();
@@ -70,6 +80,7 @@ fn what_cannot_be_is_one_line_and_exit_2() {
     refused(&["--limit", "fragments"], "message_bytes=65536");
     refused(&["--limit", "queue_hard_bytes=1"], "queue_soft_bytes");
     refused(&["--auth", "password"], "signature");
+    refused(&["--io", "select"], "epoll, uring or auto");
     refused(&["--trusted-proxy", "10.0.0.1/8"], "10.0.0.0/8");
     refused(&["--trusted-proxy", "localhost"], "192.0.2.7");
     refused(&["--no-such-flag"], "--no-such-flag");

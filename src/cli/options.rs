@@ -39,8 +39,8 @@ pub struct Options {
     /// Reactors on each of them, 1 to 1024; the open-file limit bounds the connections of each [default: 1]
     #[arg(long, value_name = "N")]
     pub reactors_per_core: Option<u32>,
-    /// How the kernel is asked: epoll, uring, or auto, which is uring where the kernel has all that it needs, and
-    /// else epoll [default: epoll]
+    /// How the kernel is asked: epoll, uring, or auto, which is uring where that works and else epoll
+    /// [default: epoll]
     #[arg(long, value_name = "HOW")]
     pub io: Option<Choice>,
     /// Heartbeat in milliseconds, 100 to 3600000 [default: 30000]

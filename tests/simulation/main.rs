@@ -45,7 +45,7 @@ fn run(seed: u64, ends: &mut BTreeMap<String, usize>) {
         eprintln!("{plan:?}");
     }
     // Every other seed has the sends of a flush together.
-    let all = if seed % 2 == 0 { lived::<Sim>(plan, dice) } else { lived::<Together>(plan, dice) };
+    let all = if seed.is_multiple_of(2) { lived::<Sim>(plan, dice) } else { lived::<Together>(plan, dice) };
     for end in all {
         *ends.entry(end).or_default() += 1;
     }

@@ -126,6 +126,7 @@ pub trait Io {
     /// Puts a send off: the whole group is begun at the first [`Io::outcome`], in which each is told of in the same
     /// order. Between the first and the last of these nothing else is asked of these connections, but what follows
     /// from an outcome of their own. Only with [`Io::TOGETHER`].
+    #[allow(clippy::boxed_local)] // As with Io::send.
     fn put(&mut self, _token: Token, _socket: &mut Self::Socket, _gather: Box<Gather>) {
         unreachable!("this backend begins each send as it is asked for");
     }

@@ -101,7 +101,7 @@ impl World {
         while let Some(completion) = self.uring.next(&mut self.open) {
             match completion {
                 Completion::Received { token, bytes } => {
-                    assert!(self.ended.get(&token.index).is_none(), "bytes behind the end");
+                    assert!(!self.ended.contains_key(&token.index), "bytes behind the end");
                     pieces.push((token.index, bytes.len()));
                     self.came.entry(token.index).or_default().extend_from_slice(bytes);
                 }
