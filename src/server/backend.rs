@@ -118,7 +118,7 @@ impl Backend for Uring {
     const ROOM_MAX: usize = SOCKETS_MAX as usize - 1_024;
 
     fn make(Means { listeners, waker, desks, number, sockets }: Means) -> io::Result<Self> {
-        let sockets = u32::try_from(sockets).unwrap_or(u32::MAX).min(SOCKETS_MAX);
+        let sockets = u32::try_from(sockets).unwrap_or(u32::MAX);
         Self::new(listeners, waker, desks, number, sockets)
     }
 }

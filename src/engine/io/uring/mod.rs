@@ -45,8 +45,10 @@ const BATCH_US: u32 = 100;
 const LAST_ROUNDS: usize = 8;
 /// A deal that found no room on the way is tried again after this long.
 const DEAL_AGAIN: Duration = Duration::from_millis(1);
-/// Places of a ring's table: the kernel's most.
-pub const SOCKETS_MAX: u32 = 1 << 20;
+/// Places of a ring's table beyond those that accepts count on: others deal their connections whenever they like.
+const SPARE: u32 = 64;
+/// Sockets of a ring: a table holds 2^20 at most.
+pub const SOCKETS_MAX: u32 = (1 << 20) - SPARE;
 /// Received lists keep room for so many.
 const KEEP: usize = 4 * ANSWERS;
 
@@ -104,7 +106,8 @@ impl Uring {
         own: usize,
         sockets: u32,
     ) -> io::Result<Self> {
-        let mut ring = Ring::new(sockets)?;
+        let places = sockets.min(SOCKETS_MAX) + SPARE;
+        let mut ring = Ring::new(places)?;
         let buffers = Buffers::new(&ring)?;
         let transfers = Transfers::new(desks, own);
         ring.push(Request::watch(waker.raw_fd(), Tag::Waker));
@@ -115,7 +118,7 @@ impl Uring {
             ring,
             buffers,
             accepts: Accepts::new(listeners),
-            receives: Receives::new(sockets),
+            receives: Receives::new(places),
             sends: Sends::default(),
             transfers,
             waker,

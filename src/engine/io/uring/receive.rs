@@ -195,20 +195,19 @@ impl Receives {
         token: Token,
         answer: &cqueue::Entry,
     ) -> Option<Came> {
-        let filled = Filled::of(answer);
-        let Some(socket) = sockets.socket(token).map(|socket| *socket) else {
-            if let Some(filled) = filled {
-                buffers.give_back(filled);
-            }
-            return None;
-        };
+        let mut filled = Filled::of(answer);
+        let socket = sockets.socket(token).map(|socket| *socket);
+        if let Some(unwanted) = filled.take_if(|filled| socket.is_none() || filled.length == 0) {
+            buffers.give_back(unwanted);
+        }
+        let socket = socket?;
         let has_ended = !cqueue::more(answer.flags());
         let had = self.states[socket.0 as usize] & HOLDS;
         if has_ended {
             self.set(socket, NOTHING);
         }
         let wanted = sockets.receiving(token).is_some() && self.states[socket.0 as usize] & KEPT == 0;
-        let Some(filled) = filled.filter(|filled| filled.length > 0) else {
+        let Some(filled) = filled else {
             return self.ended(ring, token, socket, answer, had, wanted);
         };
         self.note(ring);

@@ -287,7 +287,9 @@ fn sends_of_a_group_are_told_in_order_with_what_became_of_each() {
     }
     assert!(matches!(world.uring.outcome(), Some(Sending::Done(_, Err(_)))));
     for _ in 0..2 {
-        assert!(matches!(world.uring.outcome(), Some(Sending::Done(_, Ok(3_000)))));
+        let Some(Sending::Done(mut gather, Ok(3_000))) = world.uring.outcome() else { panic!("it has room") };
+        // Nobody looks at it any more.
+        gather.bytes.fill(0xEE);
     }
     assert!(world.uring.outcome().is_none());
     let mut bytes = [0; 3_000];
