@@ -96,23 +96,29 @@ calls() {
     awk -v echoed="$echoed" '$NF == "total" { printf "%.1f", $4 == "total" ? 1000 * $3 / echoed : 1000 * $4 / echoed }' "$work/calls"
 }
 
-slab_kb() { awk '$1 == "Slab:" { print $2 }' /proc/meminfo; }
-
 # idle IO: bytes of the kernel's slabs, at both ends of loopback, and of the server, for each of 15,000 quiet connections.
+# Only slabs of which each connection has at least half an object count: others come and go with the machine.
 idle() {
-    local many=15000 before kernel
+    local many=15000
     start "$mida" "$1" --heartbeat 3600000
-    before=$(slab_kb)
+    cat /proc/slabinfo >"$work/before"
     load --connections "$many" --idle --for 6 --server-pid "$server" --json --progress >"$work/report" 2>"$work/progress" &
     local loader=$!
     until grep -q measuring "$work/progress"; do sleep 0.1; done
     sleep 4
-    kernel=$(slab_kb)
+    cat /proc/slabinfo >"$work/after"
     wait "$loader"
     stop
-    python3 -c 'import json, sys
-print(int(sys.argv[2]) * 1024 // int(sys.argv[3]), round(json.load(open(sys.argv[1]))["server"]["anonymous_bytes_per_connection"], 1))' \
-        "$work/report" "$((kernel - before))" "$many"
+    python3 - "$work" "$many" <<'PYTHON'
+import json, sys
+
+work, many = sys.argv[1], int(sys.argv[2])
+slabs = lambda name: {row[0]: (int(row[1]), int(row[3])) for row in map(str.split, open(f"{work}/{name}")) if row[1].isdigit()}
+before, after = slabs("before"), slabs("after")
+grown = {name: count - before.get(name, (0, 0))[0] for name, (count, _) in after.items()}
+kernel = sum(count * after[name][1] for name, count in grown.items() if count > many / 2) // many
+print(kernel, json.load(open(f"{work}/report"))["server"]["anonymous_bytes_per_connection"])
+PYTHON
 }
 
 for one in "${what[@]}"; do
@@ -125,6 +131,7 @@ for one in "${what[@]}"; do
             echo "system calls per 1,000 echoes, one in flight: io_uring $(calls uring), epoll $(calls epoll)"
             ;;
         idle)
+            [[ -r /proc/slabinfo ]] || { echo "skipped: idle, since only root may read /proc/slabinfo"; continue; }
             for io in epoll uring epoll uring; do
                 read -r kernel user < <(idle "$io")
                 echo "idle, $io: $kernel bytes of the kernel's slabs and $user of the server for each connection, both ends of loopback"
