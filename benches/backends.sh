@@ -100,7 +100,7 @@ calls() {
 # Only slabs of which each connection has at least half an object count: others come and go with the machine.
 idle() {
     local many=15000
-    start "$mida" "$1" --heartbeat 3600000
+    start "$mida" "$1" --ephemeral --heartbeat 3600000
     cat /proc/slabinfo >"$work/before"
     load --connections "$many" --idle --for 6 --server-pid "$server" --json --progress >"$work/report" 2>"$work/progress" &
     local loader=$!
