@@ -113,7 +113,8 @@ fn idle_connections_are_held_and_the_server_is_measured() {
 
 #[test]
 fn some_of_the_connections_log_in_and_pings_are_counted_by_the_tenth_of_a_second() {
-    let server = Target::start(&["--heartbeat", "100"]);
+    // On a machine that is busy with other tests a client may be late by some of these.
+    let server = Target::start(&["--heartbeat", "400"]);
     let report = server.load(&["--idle", "--members", "20", "--for", "1.6"]);
     assert_eq!(
         (number(&report, "/connections/connected"), number(&report, "/connections/members")),
@@ -122,7 +123,7 @@ fn some_of_the_connections_log_in_and_pings_are_counted_by_the_tenth_of_a_second
     let beats = &report["connections"]["pings_per_100_ms"];
     // Whoever was silent for a heartbeat is asked: about every other of its looks.
     assert!(beats["windows"].as_u64().is_some_and(|windows| windows >= 10), "{report}");
-    assert!(beats["mean"].as_f64().is_some_and(|mean| mean > 5.0 && mean < 60.0), "{report}");
+    assert!(beats["mean"].as_f64().is_some_and(|mean| mean > 1.0 && mean < 15.0), "{report}");
     assert!(beats["peak"].as_f64() >= beats["mean"].as_f64(), "{report}");
 }
 

@@ -373,12 +373,13 @@ impl Worker {
         if self.heard.messages + self.heard.errors > 0 {
             self.count(index, now_ns);
         }
+        // Also one that is closed in the same breath has been counted as open.
+        if self.heard.opened {
+            self.opened(index, now_ns);
+        }
         if let Err(failure) = done {
             self.fail(index, failure);
             return false;
-        }
-        if self.heard.opened {
-            self.opened(index, now_ns);
         }
         if !self.seats[index].out.is_empty() {
             self.flush(index);
