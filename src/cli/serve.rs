@@ -152,6 +152,7 @@ pub fn run(flags: Flags) -> Result<ExitCode, String> {
     let mut stdout = io::stdout();
     // Whoever started it may not care for the line.
     let _ = writeln!(stdout, "listening on {}", addresses.join(", ")).and_then(|()| stdout.flush());
+    tracing::info!("on {}: {why}", io.name());
     tracing::info!(
         cores = ?plan.cores,
         reactors = plan.reactors(),
