@@ -56,7 +56,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// The rule or limit that the client broke, at the first byte that breaks it. The reader and its
     /// `Partial` are of no use afterwards.
-    #[inline]
+    #[inline(always)] // With a reactor for each backend it has two callers, and would be a call in both.
     #[allow(clippy::should_implement_trait)] // Lends: no iterator can.
     pub fn next(&mut self) -> Result<Option<Received<'_>>, Close> {
         if self.partial.is_none() {
