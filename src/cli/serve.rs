@@ -110,7 +110,6 @@ pub fn run(flags: Flags) -> Result<ExitCode, String> {
     let inboxes = plan.reactors() + usize::from(operator.is_some());
     let store = options.store()?.map(|(data, caps)| open(data, caps, inboxes));
     let store = store.transpose().map_err(|error| error.to_string())?;
-    tracing::info!("on {}: {why}", io.name());
     let homes = homes(plan.reactors())?;
     let unix_ms =
         UNIX_EPOCH.elapsed().map_or(0, |since| since.saturating_sub(clock.elapsed()).as_millis() as u64);
