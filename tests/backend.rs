@@ -401,3 +401,16 @@ fn a_full_store_says_when_to_try_again() {
     }
     assert_eq!(status, 503);
 }
+
+#[test]
+fn a_server_that_ends_takes_no_more() {
+    let asked = Asked::start("ends", &[]);
+    let mut bob = asked.log_in(2);
+    asked.server.signal(Signal::TERM);
+    assert_eq!(bob.next(), Said::Close(1001));
+    // It waits for this client's end.
+    let answer =
+        asked.request("POST", "/v1/send", "Content-Type: application/json\r\n", r#"{"to":"*","body":1}"#);
+    assert_eq!((answer.status, read(&answer).1["error"].as_str()), (503, Some("draining")));
+    assert!(answer.head.contains("\r\nRetry-After: 1\r\n"));
+}

@@ -78,11 +78,11 @@ fn stored(backend: &Backend, keys: &[Identity], re: &str, body: &[u8]) -> Result
         }
         collect(&mut receipts, asked.wait(until).0);
     }
-    let all = |why| receipts.values().all(|receipt| receipt.outcome == Outcome::Refused(why));
-    if all(Refused::IdReused) {
+    let is = |why| move |receipt: &Receipt| receipt.outcome == Outcome::Refused(why);
+    if receipts.values().any(is(Refused::IdReused)) {
         return Err(reused());
     }
-    if all(Refused::StoreFull) {
+    if receipts.len() == keys.len() && receipts.values().all(is(Refused::StoreFull)) {
         return Err(full("The store or its disk is full, or it is not there at this moment: try again."));
     }
     answer(keys, &receipts)
