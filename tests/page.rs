@@ -10,6 +10,7 @@ use std::{
 };
 
 const PAGE: &str = include_str!("../src/app/page/page.html");
+const SCRIPT: &str = include_str!("../src/app/page/page.js");
 const PAGE_GZIP: &[u8] = include_bytes!("../src/app/page/page.html.gz");
 
 /// Asks, and reads until the server ends the connection: head and body.
@@ -32,13 +33,16 @@ fn a_browser_gets_the_page_and_nothing_else() {
     let browser = "Connection: Upgrade\r\nAccept: text/html\r\nAccept-Encoding: gzip, deflate, br, zstd\r\n";
     let (head, body) = ask(&server, "GET /?utm=1", browser);
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains("Content-Encoding: gzip\r\n"), "{head}");
-    assert!(head.contains("Content-Security-Policy: default-src 'none'; script-src 'sha256-"), "{head}");
+    assert!(head.contains("Content-Security-Policy: default-src 'none'; script-src 'self'; "), "{head}");
     assert!(body == PAGE_GZIP, "{} bytes", body.len());
     let (head, body) = ask(&server, "GET /", "");
     assert!(head.contains("Content-Type: text/html; charset=utf-8\r\n"), "{head}");
     assert!(!head.contains("Content-Encoding") && body == PAGE.as_bytes(), "{head}");
     let (of_head, nothing) = ask(&server, "HEAD /", "");
     assert_eq!((of_head, nothing.len()), (head, 0));
+    let (head, body) = ask(&server, "GET /page.js", "");
+    assert!(head.contains("Content-Type: text/javascript; charset=utf-8\r\n"), "{head}");
+    assert!(body == SCRIPT.as_bytes(), "{} bytes", body.len());
     for line in ["GET /favicon.ico", "GET /index.html", "HEAD /x"] {
         let (head, body) = ask(&server, line, browser);
         assert!(head.starts_with("HTTP/1.1 404 Not Found\r\n"), "{line}: {head}");

@@ -1,5 +1,5 @@
-// Builds the page that the server serves: one file with its script and style in it, the same compressed, and the policy that
-// names their hashes. `npm run page` in clients/js writes them; with --check it only compares.
+// Builds the page that the server serves: a file with its style in it, and its script, both also compressed, and the policy that
+// names the hash of the style and allows no script but that file. `npm run page` in clients/js writes them; with --check it only compares.
 
 import { createHash } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -11,7 +11,7 @@ const { build, transform } = createRequire(new URL('../js/package.json', import.
 const path = (name) => fileURLToPath(new URL(name, import.meta.url))
 const built = (name) => path(`../../src/app/page/${name}`)
 
-/** Gives the page and its Content-Security-Policy. */
+/** Gives the page, its script and its Content-Security-Policy. */
 export async function page() {
   const { outputFiles } = await build({
     entryPoints: [path('src/main.ts')],
@@ -25,18 +25,16 @@ export async function page() {
     legalComments: 'none',
     write: false,
   })
-  const script = outputFiles[0].text.trim()
-  if (/<\/script|<!--/i.test(script)) throw new Error('the script cannot stand in HTML')
+  const js = outputFiles[0].text.trim()
   const css = readFileSync(path('page.css'), 'utf8')
   const style = (await transform(css, { loader: 'css', minify: true, charset: 'utf8' })).code.trim()
   const html = readFileSync(path('page.html'), 'utf8')
     .replace(/^\s+/gm, '')
     .replace('<style></style>', () => `<style>${style}</style>`)
-    .replace('<script></script>', () => `<script>${script}</script>`)
   const hash = (text) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`
   const policy = [
     "default-src 'none'",
-    `script-src ${hash(script)}`,
+    "script-src 'self'",
     `style-src ${hash(style)}`,
     "connect-src 'self'",
     'img-src data:',
@@ -44,14 +42,15 @@ export async function page() {
     "form-action 'none'",
     "frame-ancestors 'none'",
   ].join('; ')
-  return { html, policy }
+  return { html, js, policy }
 }
 
 /** Says whether the files of the repository are what the source builds. */
 export async function isBuilt() {
-  const { html, policy } = await page()
-  const gzip = gunzipSync(readFileSync(built('page.html.gz'))).toString()
-  return readFileSync(built('page.html'), 'utf8') === html && gzip === html && readFileSync(built('policy'), 'utf8') === policy
+  const { html, js, policy } = await page()
+  const is = (name, text) =>
+    readFileSync(built(name), 'utf8') === text && gunzipSync(readFileSync(built(`${name}.gz`))).toString() === text
+  return is('page.html', html) && is('page.js', js) && readFileSync(built('policy'), 'utf8') === policy
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
@@ -60,11 +59,13 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   } else if (await isBuilt().catch(() => false)) {
     console.log('src/app/page is what the source builds')
   } else {
-    const { html, policy } = await page()
-    const gzip = gzipSync(html, { level: 9 })
-    writeFileSync(built('page.html'), html)
-    writeFileSync(built('page.html.gz'), gzip)
+    const { html, js, policy } = await page()
+    for (const [name, text] of [['page.html', html], ['page.js', js]]) {
+      const gzip = gzipSync(text, { level: 9 })
+      writeFileSync(built(name), text)
+      writeFileSync(built(`${name}.gz`), gzip)
+      console.log(`src/app/page/${name}: ${Buffer.byteLength(text)} bytes, gzip ${gzip.length}`)
+    }
     writeFileSync(built('policy'), policy)
-    console.log(`src/app/page: ${Buffer.byteLength(html)} bytes, gzip ${gzip.length}`)
   }
 }

@@ -51,7 +51,8 @@ class Person {
     this.page.on('console', (said) => said.type() === 'error' && this.#faults.push(said.text()))
     this.page.on('pageerror', (error) => this.#faults.push(String(error)))
     this.page.on('request', (request) => {
-      if (request.url() !== `${url}/` && !request.url().startsWith('data:')) this.#faults.push(`asks for ${request.url()}`)
+      const isOwn = [`${url}/`, `${url}/page.js`].includes(request.url())
+      if (!isOwn && !request.url().startsWith('data:')) this.#faults.push(`asks for ${request.url()}`)
     })
     await this.page.goto(`${url}/`)
   }
