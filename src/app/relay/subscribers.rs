@@ -23,7 +23,7 @@ impl Subscribers {
     /// The connection in this slot joins. Returns the topic if nobody here had joined it before.
     ///
     /// # Errors
-    /// [`TooMany`].
+    /// `TooMany`.
     pub fn join(&mut self, slot: u32, topic: &str) -> Result<Option<Arc<str>>, TooMany> {
         if let Some(own) = self.by_slot.get(&slot) {
             if own.iter().any(|other| **other == *topic) {
