@@ -6,7 +6,7 @@ import { check, closeCode, dial, error, has } from './harness.js'
 
 check('an event that no client sends is unknown', async () => {
   const client = await dial('plain')
-  for (const t of [RULES, CHALLENGE, RESULT, 6, 127, ERROR, 129, 255]) {
+  for (const t of [RULES, CHALLENGE, RESULT, 6, 127, ERROR, 136, 255]) {
     client.send(t)
     await error(client, 'unknown_event', t)
   }

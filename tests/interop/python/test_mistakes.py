@@ -7,7 +7,7 @@ from harness import check, close_code, dial, error
 @check
 async def an_event_that_no_client_sends_is_unknown():
     async with await dial("plain") as client:
-        for t in RULES, CHALLENGE, RESULT, 6, 127, ERROR, 129, 255:
+        for t in RULES, CHALLENGE, RESULT, 6, 127, ERROR, 136, 255:
             await client.send(t)
             await error(client, "unknown_event", t)
         assert "name" in await client.request(METADATA)
