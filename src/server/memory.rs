@@ -9,6 +9,8 @@ use std::{
 
 /// From one time that memory is given back to the next.
 const REST: Duration = Duration::from_secs(1);
+/// So long little has to be held before it is believed.
+const LOW_FOR: Duration = Duration::from_secs(5);
 /// Connections, or bytes held for them, that have gone at least before memory is given back.
 const CONNECTIONS: u64 = 256;
 const BYTES: u64 = 16 << 20;
@@ -20,8 +22,8 @@ pub fn refuse_huge_pages() {
     let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
-/// A thread that gives memory back when somebody sends to it: a walk over all heaps that no reactor has to wait
-/// for, and that does not come more often than once a second. It ends with the last sender.
+/// A thread that gives memory back when somebody sends to it. That locks each heap for as long as it has free pages,
+/// tens of milliseconds after a storm: see [`Tide`]; and it does not come more often than once a second. It ends with the last sender.
 ///
 /// # Errors
 /// There is no thread to be had.
@@ -55,7 +57,9 @@ fn give_back() {
 #[cfg(not(target_env = "gnu"))]
 fn give_back() {}
 
-/// Tells when so much has gone that it pays to give memory back: a walk over the free memory of all threads.
+/// Tells when so much has gone that it pays to give memory back: a walk over the free memory of all threads, each of
+/// which waits for it as soon as it wants memory itself. So it is told once a storm has passed, and not while it
+/// comes and goes.
 #[derive(Debug, Default)]
 pub struct Tide {
     connections: Peak,
@@ -63,12 +67,14 @@ pub struct Tide {
 }
 
 impl Tide {
-    /// After each turn: whether there are half as many connections, or held bytes, as there were at most since
-    /// it last said so, and when the last has gone.
+    /// After each turn: whether for [`LOW_FOR`] there have been no more than half as many connections, or held
+    /// bytes, as there were at most since it last said so; and at once when the last connection has gone.
     #[inline]
-    pub fn is_out(&mut self, connections: usize, bytes: u64) -> bool {
-        let fewer = self.connections.is_left(connections as u64, CONNECTIONS);
-        self.bytes.is_left(bytes, BYTES) || fewer
+    pub fn is_out(&mut self, connections: usize, bytes: u64, now: Duration) -> bool {
+        let fewer = self.connections.is_left(connections as u64, CONNECTIONS, now);
+        // There may be no turn any more.
+        let nobody = connections == 0 && (self.connections.is_end(CONNECTIONS) | self.bytes.is_end(BYTES));
+        self.bytes.is_left(bytes, BYTES, now) || fewer || nobody
     }
 }
 
@@ -78,22 +84,32 @@ struct Peak {
     most: u64,
     /// Since there was nothing.
     most_of_all: u64,
+    /// Since when there has been little.
+    low_since: Option<Duration>,
 }
 
 impl Peak {
-    fn is_left(&mut self, now: u64, least: u64) -> bool {
-        self.most = self.most.max(now);
-        self.most_of_all = self.most_of_all.max(now);
-        let is_half = now <= self.most / 2 && self.most - now >= least;
-        // The last ones, few as they are, may have been spread over much memory.
-        let is_end = now == 0 && self.most_of_all >= least;
-        if is_half || is_end {
-            self.most = now;
+    #[inline]
+    fn is_left(&mut self, count: u64, least: u64, now: Duration) -> bool {
+        self.most = self.most.max(count);
+        if count > self.most / 2 || self.most - count < least {
+            self.low_since = None;
+            return false;
         }
-        if now == 0 {
-            self.most_of_all = 0;
+        if now - *self.low_since.get_or_insert(now) < LOW_FOR {
+            return false;
         }
-        is_half || is_end
+        self.most_of_all = self.most_of_all.max(self.most);
+        self.most = count;
+        self.low_since = None;
+        true
+    }
+
+    /// There is nothing left: whether there was much. The last ones, few as they are, may have been spread over it.
+    fn is_end(&mut self, least: u64) -> bool {
+        let most = self.most_of_all.max(self.most);
+        *self = Self::default();
+        most >= least
     }
 }
 
@@ -101,19 +117,41 @@ impl Peak {
 mod tests {
     use super::*;
 
-    #[test]
-    fn it_is_told_each_time_that_half_have_gone_and_not_for_a_few() {
-        let mut tide = Tide::default();
-        let told = |tide: &mut Tide, counts: &[usize]| -> Vec<usize> {
-            counts.iter().copied().filter(|count| tide.is_out(*count, 0)).collect()
+    const STEP: Duration = Duration::from_millis(1);
+
+    /// Of these counts, a step apart, those at which it is told.
+    fn told(tide: &mut Tide, now: &mut Duration, counts: impl IntoIterator<Item = usize>) -> Vec<usize> {
+        let mut is_told = |count: &usize| {
+            *now += STEP;
+            tide.is_out(*count, 0, *now)
         };
-        let up: Vec<usize> = (0..=20_000).collect();
-        let down: Vec<usize> = (0..=20_000).rev().collect();
-        assert_eq!(told(&mut tide, &up), [0; 0]);
-        assert_eq!(told(&mut tide, &down), [10_000, 5_000, 2_500, 1_250, 625, 312, 56, 0]);
-        assert_eq!(told(&mut tide, &[200, 0, 200, 0]), [0; 0]);
-        assert_eq!(told(&mut tide, &[1_000, 0, 0, 256, 0, 0]), [0, 0]);
-        assert!(!tide.is_out(0, 2 * BYTES) && tide.is_out(0, 7));
-        assert!(tide.is_out(0, 0) && !tide.is_out(0, 0));
+        counts.into_iter().filter(|count| is_told(count)).collect()
+    }
+
+    #[test]
+    fn it_is_told_when_half_have_been_gone_for_a_while_and_not_for_a_few() {
+        let (tide, now) = (&mut Tide::default(), &mut Duration::default());
+        let while_ms = LOW_FOR.as_millis() as usize;
+        assert_eq!(told(tide, now, 0..=20_000), [0; 0]);
+        assert_eq!(told(tide, now, [10_000].repeat(while_ms)), [0; 0]);
+        assert_eq!(told(tide, now, [10_000].repeat(3 * while_ms)), [10_000]);
+        assert_eq!(told(tide, now, [9_800].repeat(3 * while_ms)), [0; 0]);
+        // A tide that comes back within the while is none.
+        assert_eq!(
+            told(tide, now, [[10_000].repeat(while_ms), [0].repeat(0), [2_000].repeat(while_ms)].concat()),
+            [0; 0]
+        );
+        assert_eq!(told(tide, now, [10_000, 2_000].repeat(3 * while_ms)), [0; 0]);
+        assert_eq!(told(tide, now, [2_000].repeat(3 * while_ms)), [2_000]);
+        assert_eq!(told(tide, now, [2_000, 0, 0, 200, 0, 200, 0, 1_000, 0]), [0, 0]);
+    }
+
+    #[test]
+    fn bytes_are_a_tide_of_their_own() {
+        let mut tide = Tide::default();
+        assert!(!tide.is_out(1, 2 * BYTES, STEP) && !tide.is_out(1, 7, 2 * STEP));
+        assert!(!tide.is_out(1, 7, LOW_FOR + STEP) && tide.is_out(1, 7, LOW_FOR + 2 * STEP));
+        assert!(!tide.is_out(1, 7, 3 * LOW_FOR));
+        assert!(!tide.is_out(1, BYTES, 3 * LOW_FOR) && tide.is_out(0, 0, 3 * LOW_FOR));
     }
 }

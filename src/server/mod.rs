@@ -282,7 +282,7 @@ fn run<B: Backend, A: App>(
         let woken = clock.elapsed();
         reactor.turn(woken.as_millis() as u64);
         let held = reactor.holdings();
-        if tide.is_out(reactor.connections(), held.queue_bytes + held.tail_bytes) {
+        if tide.is_out(reactor.connections(), held.queue_bytes + held.tail_bytes, woken) {
             let _ = keeper.send(());
         }
         now = clock.elapsed();
