@@ -1,6 +1,6 @@
 //! The backend on epoll, through mio.
 
-use self::order::{Order, Readable};
+use self::order::{Lane, Order, Readable};
 use super::{
     Completion, Io, Sending, Sockets, Token,
     handover::{Desk, Parcel},
@@ -50,6 +50,8 @@ pub struct Epoll {
     last_accepts: Option<usize>,
     buffer: Box<[u8]>,
     order: Order,
+    /// Who is read from first may have been answered, and nothing is sent yet.
+    owes: bool,
     /// Only tests have another.
     clock: fn() -> Instant,
     /// The last wait brought as many events as it could. Others queue up behind them, each kind alike: what may
@@ -118,6 +120,7 @@ impl Epoll {
             last_accepts: None,
             buffer: vec![0; RECEIVE_BYTES].into(),
             order: Order::new(Instant::now()),
+            owes: false,
             clock: Instant::now,
             crowded: false,
             writable: Vec::new(),
@@ -280,6 +283,7 @@ impl Io for Epoll {
             self.desk_ready = self.desk.is_some();
         }
         self.order.begin((self.clock)());
+        self.owes = false;
         self.accepts_left = ACCEPTS;
         Ok(())
     }
@@ -308,6 +312,10 @@ impl Io for Epoll {
                 return Some(Completion::Ended { token, result: Err(io::ErrorKind::ConnectionReset.into()) });
             }
         }
+        if self.owes && self.order.is_past_settled() && self.has_work() {
+            self.owes = false;
+            return Some(Completion::Pause);
+        }
         while let Some((Readable { token, to_end }, lane)) = self.order.next(self.clock) {
             let Some(socket) = sockets.receiving(token) else { continue };
             self.order.count(lane);
@@ -320,6 +328,7 @@ impl Io for Epoll {
                     } else if to_end {
                         self.order.add(Readable { token, to_end });
                     }
+                    self.owes |= lane == Lane::Settled;
                     return Some(Completion::Received { token, bytes: &mut self.buffer[..received] });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

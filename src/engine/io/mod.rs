@@ -66,6 +66,9 @@ pub enum Completion<'a, S> {
     Sent { token: Token, gather: Box<Gather>, result: io::Result<usize> },
     /// [`Wake::wake`] was called, once or more often.
     Woken,
+    /// Those whose input comes first have had their turn, and others follow: what is queued by now is to be sent
+    /// before. Never twice in a turn.
+    Pause,
 }
 
 /// What became of [`Io::send`].

@@ -88,6 +88,7 @@ enum Event {
     Woken,
     LateSent,
     Stale,
+    Pause,
 }
 
 /// All connections of one reactor, its clock, and what is going on elsewhere.
@@ -274,6 +275,9 @@ impl Sim {
         if self.is_woken() {
             self.events.push(Event::Woken);
         }
+        if self.dice.one_in(4) {
+            self.events.push(Event::Pause);
+        }
         self.dice.shuffle(&mut self.events);
         self.events.truncate(self.faults.events);
     }
@@ -414,6 +418,7 @@ impl Io for Sim {
                 Event::Write(number) => self.resend(number),
                 Event::LateSent => self.send_late(),
                 Event::Woken => self.bell.hear().then_some(Completion::Woken),
+                Event::Pause => Some(Completion::Pause),
                 Event::Stale if !self.stale.is_empty() => return self.remember(),
                 Event::Read(number) => {
                     let line = &self.lines[number as usize];

@@ -193,6 +193,7 @@ impl<I: Io, A: App> Reactor<I, A> {
                     self.rest_accepting();
                 }
                 Some(Completion::Woken) => self.read_letters(),
+                Some(Completion::Pause) => self.send_on(),
             }
             self.settle(false);
         }
@@ -346,6 +347,12 @@ impl<I: Io, A: App> Reactor<I, A> {
         }
     }
 
+    /// Sends what is queued, in the middle of a turn.
+    fn send_on(&mut self) {
+        self.core.flush(&mut self.io, &mut self.app);
+        self.io.flush();
+    }
+
     /// Flushes when enough waits (or `all`), and buries the dead.
     #[inline]
     fn settle(&mut self, all: bool) {
@@ -353,12 +360,12 @@ impl<I: Io, A: App> Reactor<I, A> {
             self.deliver();
         }
         let core = &mut self.core;
-        if all || core.dirty.len() >= DIRTY || core.outbox.arena_bytes() >= ARENA_BYTES {
+        if all {
             core.flush(&mut self.io, &mut self.app);
-            if !all {
-                self.io.flush();
-            }
+        } else if core.dirty.len() >= DIRTY || core.outbox.arena_bytes() >= ARENA_BYTES {
+            self.send_on();
         }
+        let core = &mut self.core;
         if !core.condemned.is_empty() {
             core.bury(&mut self.io, &mut self.app);
             if self.accept_again_ms != u64::MAX {

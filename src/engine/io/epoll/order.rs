@@ -9,11 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// A turn goes on to those who have just come, and to those who have sent more than one receive brings, until it is
+/// this long, and in any case to one of each.
+const SHORT: Duration = Duration::from_micros(100);
 /// Receives of one turn from those who have sent more than one brings, all of them together.
-pub const BACKLOG_RECEIVES: usize = 2;
-/// A turn goes on to those who have just come until it is this long, and in any case to so many of them.
-const SHORT: Duration = Duration::from_micros(250);
-const YOUNG_RECEIVES: usize = 4;
+pub const BACKLOG_RECEIVES: usize = 4;
 /// A turn that is this long leaves what others have sent for the next.
 const LONG: Duration = Duration::from_millis(1);
 /// Receives between two looks at the clock.
@@ -47,12 +47,12 @@ pub struct Order {
     waiting: HashMap<Token, bool>,
     /// Those in it whose peer has reset the connection.
     broken: Vec<Token>,
-    /// What may still be read in this turn: of the settled; of the others before the clock is looked at; and of
-    /// the backlog.
+    /// What may still be read in this turn: of the settled, also before the clock is looked at; and of the backlog.
     settled_left: usize,
     before_look: usize,
-    young_left: usize,
     backlog_left: usize,
+    /// One of those who have just come was read from in this turn.
+    goes_on: bool,
     began: Instant,
     /// Generations after this one have just come; those after `mark` came since `marked`.
     settled_to: u32,
@@ -71,7 +71,7 @@ impl Order {
             broken: Vec::new(),
             settled_left: 0,
             before_look: 0,
-            young_left: 0,
+            goes_on: false,
             backlog_left: 0,
             began: now,
             settled_to: 0,
@@ -121,7 +121,7 @@ impl Order {
         self.began = now;
         self.settled_left = self.settled.len();
         self.before_look = LOOK_EVERY;
-        self.young_left = YOUNG_RECEIVES;
+        self.goes_on = false;
         self.backlog_left = BACKLOG_RECEIVES;
         if now - self.marked >= YOUNG_FOR {
             (self.settled_to, self.mark, self.marked) = (self.mark, self.newest, now);
@@ -147,21 +147,24 @@ impl Order {
             }
         }
         while !self.young.is_empty() {
-            if self.young_left == 0 {
-                if now() - self.began >= SHORT {
-                    break;
-                }
-                self.young_left = YOUNG_RECEIVES;
+            if self.goes_on && !self.is_short(now()) {
+                break;
             }
             if let Some(readable) = pop(&mut self.young, &mut self.waiting) {
-                self.young_left -= 1;
+                self.goes_on = true;
                 return Some((readable, Lane::Young));
             }
         }
-        if self.backlog_left > 0 {
+        if self.backlog_left == BACKLOG_RECEIVES || self.backlog_left > 0 && self.is_short(now()) {
             return Some((pop(&mut self.backlog, &mut self.waiting)?, Lane::Backlog));
         }
         None
+    }
+
+    /// Whether nobody is left of those who are read from first.
+    #[inline]
+    pub fn is_past_settled(&self) -> bool {
+        self.settled_left == 0
     }
 
     /// A receive of the backlog was made, and not in vain.

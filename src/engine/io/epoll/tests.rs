@@ -111,6 +111,33 @@ fn those_who_send_much_share_a_few_receives_a_turn_and_others_do_not_wait_for_th
 }
 
 #[test]
+fn who_is_read_from_first_is_answered_before_others_are_read() {
+    let (mut epoll, mut open, mut peers) = connected(3);
+    // All three have been here for a while by then.
+    let then = (epoll.clock)() + Duration::from_secs(4);
+    epoll.order.begin(then - Duration::from_secs(2));
+    epoll.order.begin(then);
+    peers[0].write_all(&[1; MUCH]).unwrap();
+    let mut turns = Vec::new();
+    for small in [true, false] {
+        if small {
+            peers[1].write_all(&[2; 10]).unwrap();
+        }
+        epoll.wait(None).unwrap();
+        while let Some(completion) = epoll.next(&mut open) {
+            turns.push(match completion {
+                Completion::Received { token, .. } => token.index,
+                Completion::Pause => u32::MAX,
+                other => panic!("nothing else happens: {other:?}"),
+            });
+        }
+    }
+    // A turn that has only what waited before owes nobody anything.
+    turns[..2].sort_unstable();
+    assert_eq!(turns, [0, 1, u32::MAX, 0, 0, 0, 0, 0, 0, 0, 0]);
+}
+
+#[test]
 fn a_reset_ends_who_is_closing_before_the_rest_is_received_and_nobody_else() {
     for dropping in [None, Some(0)] {
         let (mut epoll, mut open, mut peers) = connected(1);

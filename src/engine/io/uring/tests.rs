@@ -116,7 +116,7 @@ impl World {
                 }
                 Completion::Sent { token, result, .. } => self.sent.push((token.index, result)),
                 Completion::AcceptFailed(_) => self.failures += 1,
-                Completion::Woken => {}
+                Completion::Woken | Completion::Pause => {}
                 other => panic!("nothing else happens: {other:?}"),
             }
         }
