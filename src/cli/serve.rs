@@ -66,6 +66,7 @@ pub fn run(flags: Flags) -> Result<ExitCode, String> {
     let mut passed = activation::take()?;
     let launch = Launch::of_this_process()?;
     memory::refuse_huge_pages();
+    memory::steady_allocator();
     let clock = Instant::now();
     let options = flags.options()?;
     let config = Arc::new(options.config(0)?);

@@ -22,6 +22,10 @@ const KEEP_BYTES: usize = 2 * FLUSH_BYTES;
 /// Gathers kept for reuse, and their memory.
 const KEEP_GATHERS: usize = 32;
 const KEEP_GATHER_BYTES: usize = 4 * KEEP_BYTES;
+/// Nodes of queues that were given up, freed at the end of a turn: so many, and this share of all nodes, which is more
+/// than a turn makes before they are many. A queue that nobody read can have a millisecond of them.
+const FREE_NODES: usize = 256;
+const FREE_SHARE: usize = 256;
 
 /// A message encoded once for many connections: a whole unmasked frame, of which the payload is a part.
 #[derive(Debug)]
@@ -121,6 +125,8 @@ impl Queue {
 pub struct Outbox {
     queues: Pool<Queue>,
     nodes: Nodes,
+    /// First nodes of queues that were given up.
+    rubbish: Vec<u32>,
     arena: Vec<u8>,
     #[allow(clippy::vec_box)] // As it goes through the seam.
     gathers: Vec<Box<Gather>>,
@@ -150,7 +156,7 @@ impl Outbox {
         })
     }
 
-    /// Forgets a queue and all it holds.
+    /// Forgets a queue and all it holds, of which the memory goes little by little.
     pub fn close(&mut self, queue: u32) {
         self.discard(queue);
         if let Some(queue) = self.queues.try_remove(queue) {
@@ -366,10 +372,10 @@ impl Outbox {
     /// Drops what is queued and not in flight.
     pub fn discard(&mut self, queue: u32) {
         let Some(held) = self.queues.get_mut(queue) else { return };
-        while let Some(node) = self.nodes.try_remove(held.head) {
-            held.head = node.next;
+        if held.head != NIL {
+            self.rubbish.push(held.head);
         }
-        (held.tail, held.fresh) = (NIL, NIL);
+        (held.head, held.tail, held.fresh) = (NIL, NIL, NIL);
         self.bytes -= u64::from(held.bytes - held.in_flight);
         held.bytes = held.in_flight;
     }
@@ -394,13 +400,40 @@ impl Outbox {
         }
     }
 
+    /// Whether [`Outbox::end_turn`] has more to do.
+    pub fn has_rubbish(&self) -> bool {
+        !self.rubbish.is_empty()
+    }
+
+    /// Frees some of what was given up.
+    #[cold]
+    fn free(&mut self) {
+        let mut left = FREE_NODES + self.nodes.len() / FREE_SHARE;
+        while left > 0
+            && let Some(index) = self.rubbish.last_mut()
+        {
+            match self.nodes.try_remove(*index) {
+                Some(node) => (*index, left) = (node.next, left - 1),
+                None => drop(self.rubbish.pop()),
+            }
+        }
+        if self.rubbish.is_empty() {
+            self.rubbish = Vec::new();
+        }
+    }
+
     /// Empties the arena. Every queue must have been gathered whole or settled.
     pub fn end_turn(&mut self) {
+        if self.has_rubbish() {
+            self.free();
+        }
         self.arena.clear();
         self.arena.shrink_to(KEEP_BYTES);
         self.queues.rest();
         self.nodes.rest();
-        debug_assert!(self.nodes.iter().all(|(_, node)| !matches!(node.body, Body::Turn { .. })));
+        debug_assert!(
+            self.has_rubbish() || self.nodes.iter().all(|(_, node)| !matches!(node.body, Body::Turn { .. }))
+        );
     }
 }
 

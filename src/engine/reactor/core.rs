@@ -174,7 +174,7 @@ impl<S, C: Default> Core<S, C> {
     }
 
     pub fn has_leftovers(&self) -> bool {
-        !self.later.is_empty() || !self.held.is_empty()
+        !self.later.is_empty() || !self.held.is_empty() || self.outbox.has_rubbish()
     }
 
     /// When an open connection's timer is to come.
