@@ -11,6 +11,9 @@ use mida::{
 };
 use std::collections::{BTreeSet, VecDeque};
 
+/// A strike counts for so long (PROTOCOL.md section 3).
+const STRIKES_MS: u64 = 60_000;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Asks, answers pings, and closes in an orderly way.
@@ -410,6 +413,8 @@ impl Client {
                 let is_time = now_ms >= self.dialled_ms + model.auth_within_ms;
                 model.auth_within_ms > 0 && self.login != Login::Passed && (is_time || self.has_expired)
             }
+            // Ten strikes of which a server that stood still has read some later than others close nothing.
+            4_008 if self.earned == Some(4_000) && now_ms >= self.last_frame_ms + STRIKES_MS => true,
             // Its last frame may cross that.
             4_008 if self.is_done => !self.answers,
             4_008 => !self.answers && now_ms >= self.last_frame_ms + model.heartbeat_ms,
