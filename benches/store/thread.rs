@@ -21,7 +21,10 @@ use mida::{
 use std::{
     fs,
     num::NonZeroU32,
-    sync::mpsc::{Sender, channel},
+    sync::{
+        Arc,
+        mpsc::{Sender, channel},
+    },
     time::Instant,
 };
 
@@ -48,13 +51,12 @@ pub fn measure(messages: usize, pairs: usize) {
 
 fn jobs(rng: &mut Rng, keys: &[Identity], messages: usize) -> Vec<Job> {
     let at = At { reactor: 0, token: Token { index: 1, generation: NonZeroU32::MIN } };
-    let send = |nth: usize| Send {
-        from: From::Member { identity: keys[nth * 13 % keys.len()], at },
-        re: format!("{nth:016}").into(),
-        to: [keys[nth * 7 % keys.len()]].into(),
-        body: body(rng)[33..].into(),
+    let send = |nth: usize| {
+        let from = From::Member { identity: keys[nth * 13 % keys.len()], at };
+        let to = [keys[nth * 7 % keys.len()]].into();
+        Send::new(from, format!("{nth:016}").into(), to, body(rng)[33..].into())
     };
-    (0..messages).map(send).map(|send| Job::Send(Box::new(send))).collect()
+    (0..messages).map(send).map(|send| Job::Send(Arc::new(send))).collect()
 }
 
 /// Messages a second, from the first job to the last word.

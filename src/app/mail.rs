@@ -5,9 +5,13 @@
 
 use super::{
     crypto::key::Identity,
-    protocol::event::{ErrorCode, Method, Reason},
+    protocol::{
+        encode,
+        event::{ErrorCode, Method, Reason},
+    },
 };
-use crate::engine::{io::Token, outbox::Shared};
+use crate::engine::{io::Token, outbox::Shared, wire::Opcode};
+use sha2::{Digest, Sha256};
 use std::{
     fmt,
     sync::{Arc, mpsc::Sender},
@@ -15,7 +19,7 @@ use std::{
 
 /// Names a message: 48 bits of Unix milliseconds, then 80 that make it unique, big-endian. Those of one store grow, in
 /// the order of its commits. 32 lowercase hex digits on the wire.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId(pub [u8; 16]);
 
 impl MessageId {
@@ -28,6 +32,11 @@ impl MessageId {
         (text.len() == 32).then_some(())?;
         super::crypto::hex::decode(text.as_bytes(), &mut bytes).ok()?;
         Some(Self(bytes))
+    }
+
+    /// When it was made, in Unix milliseconds: `ts` of the message.
+    pub fn unix_ms(self) -> u64 {
+        (u128::from_be_bytes(self.0) >> 80) as u64
     }
 
     pub fn to_hex(self) -> [u8; 32] {
@@ -81,8 +90,8 @@ pub enum Job {
     /// A key has passed its proof: may it in, what is its name, how much is unread? Answered by [`Word::Account`].
     Login(Box<Login>),
     /// Keep a message for each of these keys. One [`Word::Receipt`] each, in the order of `to`: at once where it is
-    /// refused or a repeat, else through [`Word::Committed`].
-    Send(Box<Send>),
+    /// refused or a repeat, else through [`Word::Committed`], which takes the same memory on.
+    Send(Arc<Send>),
     /// The key has these, and they may go. No answer; what it freed is told by [`Word::Acked`].
     Ack { identity: Identity, ids: Box<[MessageId]> },
     /// The oldest messages of this key behind `after`, as many as fit. Answered by [`Word::Backlog`].
@@ -120,7 +129,7 @@ pub struct Login {
     pub bio: Option<Box<str>>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Send {
     pub from: From,
     /// The client's id: at most 64 bytes.
@@ -129,6 +138,23 @@ pub struct Send {
     pub to: Box<[Identity]>,
     /// JSON, as it came.
     pub body: Box<[u8]>,
+    /// What its id stands for: a hash of `to` and `body`.
+    pub content: [u8; 16],
+}
+
+impl Send {
+    /// Hashes the content, so that who asks pays for it and not the one thread that all wait for.
+    pub fn new(from: From, re: Box<str>, to: Box<[Identity]>, body: Box<[u8]>) -> Self {
+        let mut hash = Sha256::new();
+        for to in &to {
+            hash.update(to.as_bytes());
+        }
+        hash.update([0]);
+        hash.update(&body);
+        let mut content = [0; 16];
+        content.copy_from_slice(&hash.finalize()[..16]);
+        Self { from, re, to, body, content }
+    }
 }
 
 /// What the store says, to whom it concerns.
@@ -141,7 +167,7 @@ pub enum Word {
     Receipt { from: From, receipt: Receipt },
     /// To the home of `to`: this is on disk. It is brought to the connections of `to`, and the sender is told `delivered`
     /// if one took it, else `stored`.
-    Committed(Box<Committed>),
+    Committed(Committed),
     /// To the home of the key: every connection of the key that waits for these to be acked need not wait any more.
     Acked { identity: Identity, ids: Box<[MessageId]> },
     /// To the connection of [`Job::Fetch`], oldest first. `more`: when this was read, others were behind them.
@@ -154,14 +180,26 @@ pub struct Account {
     pub unread_messages: u64,
 }
 
+/// A message is on disk for one of its recipients.
 #[derive(Clone, Debug)]
 pub struct Committed {
-    pub from: From,
-    pub re: Box<str>,
+    /// As it was asked for.
+    pub send: Arc<Send>,
     pub to: Identity,
     pub id: MessageId,
-    /// Event 0x82, encoded once for all.
-    pub message: Arc<Shared>,
+}
+
+impl Committed {
+    /// Event 0x82, for all connections of the recipient.
+    pub fn message(&self) -> Arc<Shared> {
+        stored(self.id, self.send.from.identity(), &self.send.body)
+    }
+}
+
+/// Event 0x82 of a stored message.
+pub fn stored(id: MessageId, from: Option<&Identity>, body: &[u8]) -> Arc<Shared> {
+    let message = encode::Message { id, from, topic: None, ts_ms: id.unix_ms(), body };
+    Shared::new(Opcode::Text, |out| encode::message(out, &message))
 }
 
 /// Event 0x83 for one recipient.

@@ -218,7 +218,7 @@ impl Book {
             self.cursor += 1;
             let Some(key) = self.keys.get(at) else { continue };
             let keep_ms = if key.has_account { caps.keep_ms } else { caps.unseen_keep_ms };
-            let is_due = |letter: &&Letter| super::ids::unix_ms(letter.id).saturating_add(keep_ms) <= unix_ms;
+            let is_due = |letter: &&Letter| letter.id.unix_ms().saturating_add(keep_ms) <= unix_ms;
             let ids: Vec<_> =
                 key.letters.iter().take_while(is_due).take(left).map(|letter| letter.id).collect();
             if ids.is_empty() {
@@ -261,7 +261,7 @@ impl Book {
     }
 
     fn find(&self, identity: &Identity) -> Option<u32> {
-        let hash = self.hasher.hash_one(identity);
+        let hash = hash(&self.hasher, identity.as_bytes());
         self.index.find(hash, |key| self.keys[*key as usize].identity == *identity).copied()
     }
 
@@ -278,15 +278,15 @@ impl Book {
             sent_bytes: 0,
         }) as u32;
         let (hasher, keys) = (&self.hasher, &self.keys);
-        let hash = |key: &u32| hasher.hash_one(keys[*key as usize].identity);
-        self.index.insert_unique(hasher.hash_one(identity), key, hash);
+        let rehash = |key: &u32| hash(hasher, keys[*key as usize].identity.as_bytes());
+        self.index.insert_unique(hash(hasher, identity.as_bytes()), key, rehash);
         key
     }
 
     fn drop_if_empty(&mut self, key: u32) {
         let Some(held) = self.keys.get(key as usize) else { return };
         if held.letters.is_empty() && held.sent == 0 {
-            let hash = self.hasher.hash_one(held.identity);
+            let hash = hash(&self.hasher, held.identity.as_bytes());
             if let Ok(entry) = self.index.find_entry(hash, |other| *other == key) {
                 entry.remove();
             }
@@ -296,4 +296,11 @@ impl Book {
             }
         }
     }
+}
+
+/// Of a key; no two keys that agree in these 16 of its bytes are to be found.
+pub fn hash(hasher: &RandomState, key: &[u8; 33]) -> u64 {
+    let mut last = [0; 16];
+    last.copy_from_slice(&key[17..]);
+    hasher.hash_one(u128::from_ne_bytes(last))
 }

@@ -52,20 +52,60 @@ impl fmt::Display for DiskError {
 
 impl std::error::Error for DiskError {}
 
-/// What one transaction changes.
+/// What is kept of the memory of one group for the next.
+const KEEP_BYTES: usize = 1 << 20;
+
+/// What one transaction changes; the next is made in the same memory.
 #[derive(Default)]
 pub struct Changes {
-    pub messages: Vec<(MessageId, Vec<u8>)>,
+    pub messages: Messages,
     pub removed: Vec<MessageId>,
     pub accounts: Vec<([u8; 33], Vec<u8>)>,
-    pub repeats: Option<(MessageId, Vec<u8>)>,
+    /// A row under this id, or nothing.
+    pub repeats_id: MessageId,
+    pub repeats: Vec<u8>,
     pub forgotten: Vec<MessageId>,
 }
 
 impl Changes {
     pub fn is_empty(&self) -> bool {
-        let rows = self.messages.len() + self.removed.len() + self.accounts.len() + self.forgotten.len();
-        rows == 0 && self.repeats.is_none()
+        let rows = self.messages.ends.len() + self.removed.len() + self.accounts.len() + self.forgotten.len();
+        rows == 0 && self.repeats.is_empty()
+    }
+
+    pub fn clear(&mut self) {
+        self.messages.ends.clear();
+        self.removed.clear();
+        self.accounts.clear();
+        self.forgotten.clear();
+        for bytes in [&mut self.messages.bytes, &mut self.repeats] {
+            bytes.clear();
+            bytes.shrink_to(KEEP_BYTES);
+        }
+    }
+}
+
+/// New messages, their rows one behind the other.
+#[derive(Default)]
+pub struct Messages {
+    bytes: Vec<u8>,
+    /// Each id, and where its row ends.
+    ends: Vec<(MessageId, usize)>,
+}
+
+impl Messages {
+    /// Adds the row that `write` appends.
+    pub fn push(&mut self, id: MessageId, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.bytes);
+        self.ends.push((id, self.bytes.len()));
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (MessageId, &[u8])> {
+        let mut rest = 0;
+        self.ends.iter().map(move |(id, end)| {
+            let begin = std::mem::replace(&mut rest, *end);
+            (*id, &self.bytes[begin..*end])
+        })
     }
 }
 
@@ -103,8 +143,8 @@ impl Disk {
         let group = self.0.begin_write()?;
         {
             let mut messages = group.open_table(MESSAGES)?;
-            for (id, row) in &changes.messages {
-                messages.insert(&id.0, row.as_slice())?;
+            for (id, row) in changes.messages.iter() {
+                messages.insert(&id.0, row)?;
             }
             for id in &changes.removed {
                 messages.remove(&id.0)?;
@@ -116,10 +156,10 @@ impl Disk {
                 accounts.insert(identity, row.as_slice())?;
             }
         }
-        if changes.repeats.is_some() || !changes.forgotten.is_empty() {
+        if !changes.repeats.is_empty() || !changes.forgotten.is_empty() {
             let mut repeats = group.open_table(REPEATS)?;
-            if let Some((id, row)) = &changes.repeats {
-                repeats.insert(&id.0, row.as_slice())?;
+            if !changes.repeats.is_empty() {
+                repeats.insert(&changes.repeats_id.0, changes.repeats.as_slice())?;
             }
             for id in &changes.forgotten {
                 repeats.remove(&id.0)?;

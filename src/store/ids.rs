@@ -36,11 +36,6 @@ impl Ids {
     }
 }
 
-/// When it was made, in Unix milliseconds: `ts` of the message.
-pub fn unix_ms(id: MessageId) -> u64 {
-    (u128::from_be_bytes(id.0) >> UNIQUE_BITS) as u64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,11 +47,11 @@ mod tests {
         for ms in [1_000, 1_000, 1_000, 2_000, 500, 500, 2_000, 2_001, 0, u64::MAX >> 16, 7] {
             let id = ids.next(ms);
             assert!(id > before, "{before} then {id} at {ms}");
-            assert!(unix_ms(id) >= ms && unix_ms(id) >= unix_ms(before));
+            assert!(id.unix_ms() >= ms && id.unix_ms() >= before.unix_ms());
             before = id;
             ids = Ids::new(ids.last(), Rng::from_seed([2; 32]));
         }
         let mut ids = Ids::new(MessageId::FIRST, Rng::from_seed([1; 32]));
-        assert_eq!([5_000, 5_000].map(|ms| unix_ms(ids.next(ms))), [5_000, 5_000]);
+        assert_eq!([5_000, 5_000].map(|ms| ids.next(ms).unix_ms()), [5_000, 5_000]);
     }
 }

@@ -4,25 +4,21 @@ use super::{
     book::{Book, MESSAGE_BYTES},
     caps::Caps,
     disk::{Changes, Disk, DiskError, Reader},
-    ids::{self, Ids},
-    repeats::{Place, Repeats},
-    rows::{self, AccountRow, MessageRow, Repeat, sender_bytes},
+    ids::Ids,
+    repeats::{Name, Place, Repeats},
+    rows::{self, AccountRow, MessageRow, Repeat, SenderBytes, sender_bytes},
 };
 use crate::{
     app::{
         crypto::{key::Identity, rng::Rng},
         mail::{
-            Account, At, Committed, Job, Login, Look, MessageId, Outcome, Profile, Receipt, Recipient,
+            self, Account, Committed, Job, Login, Look, MessageId, Outcome, Profile, Receipt, Recipient,
             Refused, Send, Word,
         },
-        protocol::{
-            encode,
-            event::{BIO_CHARS, DISPLAY_NAME_CHARS, Method, Reason},
-        },
+        protocol::event::{BIO_CHARS, DISPLAY_NAME_CHARS, Method, Reason},
     },
-    engine::{outbox::Shared, wire::Opcode},
+    engine::outbox::Shared,
 };
-use sha2::{Digest, Sha256};
 use std::sync::{Arc, mpsc::Sender};
 
 /// What an account takes of `store_bytes` besides its name and bio.
@@ -68,18 +64,18 @@ pub struct Keeper {
     ids: Ids,
     accounts: u64,
     account_bytes: u64,
+    /// Of the group before, for their memory.
+    changes: Changes,
+    answers: Answers,
 }
 
 /// What is said once the group is committed.
-enum Answer {
-    Word(Word),
-    /// These are read then.
-    Backlog {
-        at: At,
-        ids: Vec<MessageId>,
-        more: bool,
-    },
-    Look(Sender<Look>, Look),
+#[derive(Default)]
+struct Answers {
+    words: Vec<Word>,
+    /// Which of those are a [`Word::Backlog`] that is still to be read, and what.
+    backlogs: Vec<(usize, Vec<MessageId>)>,
+    looks: Vec<(Sender<Look>, Look)>,
 }
 
 /// A group that is being made.
@@ -87,8 +83,7 @@ struct Group<'a> {
     disk: &'a Disk,
     reader: Option<Reader>,
     changes: Changes,
-    remembered: Vec<u8>,
-    answers: Vec<Answer>,
+    answers: Answers,
     now: Now,
     /// Whether anything may be changed.
     writes: bool,
@@ -103,7 +98,7 @@ impl Group<'_> {
     }
 
     fn say(&mut self, word: Word) {
-        self.answers.push(Answer::Word(word));
+        self.answers.words.push(word);
     }
 
     /// The account of a key, as this group has it so far.
@@ -148,7 +143,9 @@ impl Keeper {
             repeats.add(id, row, now.steady_ms.saturating_add(left_ms))
         })?;
         drop(reader);
-        Ok(Self { disk, caps, book, repeats, ids: Ids::new(last, rng), accounts, account_bytes })
+        let ids = Ids::new(last, rng);
+        let (changes, answers) = (Changes::default(), Answers::default());
+        Ok(Self { disk, caps, book, repeats, ids, accounts, account_bytes, changes, answers })
     }
 
     pub fn holdings(&self) -> Holdings {
@@ -172,92 +169,71 @@ impl Keeper {
         now: Now,
         words: &mut Vec<Word>,
     ) -> Result<(), Failure> {
-        let mut answers = Vec::new();
-        let changes = self.apply(jobs, writes, now, &mut answers);
-        let changes = changes.and_then(|changes| self.commit(changes, now));
-        if let Err(error) = changes {
-            return Err(Failure { committed: false, error });
-        }
-        self.answer(answers, words).map_err(|error| Failure { committed: true, error })
+        self.apply(jobs, writes, now)
+            .and_then(|()| self.commit(now))
+            .map_err(|error| Failure { committed: false, error })?;
+        self.answer(words).map_err(|error| Failure { committed: true, error })
     }
 
-    fn apply(
-        &mut self,
-        jobs: &[Job],
-        writes: bool,
-        now: Now,
-        answers: &mut Vec<Answer>,
-    ) -> Result<Changes, DiskError> {
-        let Self { disk, caps, book, repeats, ids, accounts, account_bytes } = self;
-        let mut group = Group {
-            disk,
-            reader: None,
-            changes: Changes::default(),
-            remembered: Vec::new(),
-            answers: std::mem::take(answers),
-            now,
-            writes,
-        };
+    fn apply(&mut self, jobs: &[Job], writes: bool, now: Now) -> Result<(), DiskError> {
+        let Self { disk, caps, book, repeats, ids, accounts, account_bytes, changes, answers } = self;
+        let (mut changes_before, answers_before) = (std::mem::take(changes), std::mem::take(answers));
+        changes_before.clear();
+        let mut group =
+            Group { disk, reader: None, changes: changes_before, answers: answers_before, now, writes };
         let mut desk = Desk { caps, book, repeats, ids, accounts, account_bytes };
-        let mut done = Ok(());
         for job in jobs {
-            done = match job {
-                Job::Login(login) => desk.login(login, &mut group),
-                Job::Send(send) => desk.send(send, &mut group),
-                Job::Ack { identity, ids } => {
-                    desk.ack(identity, ids, &mut group);
-                    Ok(())
-                }
+            match job {
+                Job::Login(login) => desk.login(login, &mut group)?,
+                Job::Send(send) => desk.send(send, &mut group)?,
+                Job::Ack { identity, ids } => desk.ack(identity, ids, &mut group),
                 Job::Fetch { at, identity, after, messages, bytes } => {
                     let (ids, more) = desk.book.fetch(identity, *after, *messages, *bytes, AROUND_BYTES);
-                    group.answers.push(Answer::Backlog { at: *at, ids, more });
-                    Ok(())
+                    group.answers.backlogs.push((group.answers.words.len(), ids));
+                    group.say(Word::Backlog { at: *at, messages: Vec::new(), more });
                 }
-                Job::Look { identity, tell } => desk.look(identity, tell, &mut group),
-            };
-            if done.is_err() {
-                break;
+                Job::Look { identity, tell } => desk.look(identity, tell, &mut group)?,
             }
         }
-        *answers = group.answers;
-        done?;
-        if !group.remembered.is_empty() {
-            group.changes.repeats = Some((desk.ids.last(), group.remembered));
-        }
-        Ok(group.changes)
+        group.changes.repeats_id = desk.ids.last();
+        (*changes, *answers) = (group.changes, group.answers);
+        Ok(())
     }
 
-    fn commit(&mut self, mut changes: Changes, now: Now) -> Result<(), DiskError> {
+    fn commit(&mut self, now: Now) -> Result<(), DiskError> {
+        let changes = &mut self.changes;
         if changes.is_empty() {
             return Ok(());
         }
         self.repeats.forget(now.steady_ms, FORGET_GROUPS, |id| changes.forgotten.push(id));
-        self.disk.commit(&changes)?;
-        if let Some((id, row)) = &changes.repeats {
-            self.repeats.add_formed(*id, row.len(), now.steady_ms.saturating_add(self.caps.repeat_ms));
+        self.disk.commit(changes)?;
+        if !changes.repeats.is_empty() {
+            let until_ms = now.steady_ms.saturating_add(self.caps.repeat_ms);
+            self.repeats.add_formed(changes.repeats_id, changes.repeats.len(), until_ms);
         }
         Ok(())
     }
 
-    fn answer(&mut self, answers: Vec<Answer>, words: &mut Vec<Word>) -> Result<(), DiskError> {
-        let mut reader = None;
-        let mut failed = Ok(());
-        for answer in answers {
-            match answer {
-                Answer::Word(word) => words.push(word),
-                Answer::Look(tell, look) => {
-                    // Whoever asked may have given up.
-                    let _ = tell.send(look);
+    fn answer(&mut self, words: &mut Vec<Word>) -> Result<(), DiskError> {
+        let Answers { words: said, mut backlogs, looks } = std::mem::take(&mut self.answers);
+        for (tell, look) in looks {
+            // Whoever asked may have given up.
+            let _ = tell.send(look);
+        }
+        let (mut said, mut reader, mut failed) = (said, None, Ok(()));
+        // From the last on: what cannot be read is taken out, and what the group committed must still be said.
+        while let Some((at, ids)) = backlogs.pop() {
+            match (self.read(&mut reader, &ids), said.get_mut(at)) {
+                (Ok(read), Some(Word::Backlog { messages, .. })) => *messages = read,
+                (Err(error), _) => {
+                    said.remove(at);
+                    failed = Err(error);
                 }
-                Answer::Backlog { at, ids, more } => {
-                    // What the group committed must still be said.
-                    match self.read(&mut reader, &ids) {
-                        Ok(messages) => words.push(Word::Backlog { at, messages, more }),
-                        Err(error) => failed = Err(error),
-                    }
-                }
+                _ => {}
             }
         }
+        words.append(&mut said);
+        self.answers.words = said;
         failed
     }
 
@@ -278,7 +254,7 @@ impl Keeper {
             let encoded = reader.message(*id, |row| {
                 let row = MessageRow::read(row)?;
                 let from = if row.from == [0; 33] { None } else { Some(rows::identity(row.from)?) };
-                Ok::<_, rows::Corrupt>(encoded(*id, from.as_ref(), row.body))
+                Ok::<_, rows::Corrupt>(mail::stored(*id, from.as_ref(), row.body))
             })?;
             // One that a later job of the group has acked is gone.
             if let Some(encoded) = encoded {
@@ -376,47 +352,46 @@ impl Desk<'_> {
         account
     }
 
-    fn send(&mut self, send: &Send, group: &mut Group<'_>) -> Result<(), DiskError> {
-        let from = send.from.identity();
-        let sender = sender_bytes(from);
-        let content = content(send);
-        if !send.re.is_empty()
-            && let Some(said) = self.said_before(&sender, send, group)?
-        {
+    fn send(&mut self, send: &Arc<Send>, group: &mut Group<'_>) -> Result<(), DiskError> {
+        let sender = sender_bytes(send.from.identity());
+        let is_remembered = !send.re.is_empty();
+        let name = self.repeats.name(&sender, &send.re);
+        if is_remembered && let Some(said) = self.said_before(&name, &sender, send, group)? {
             let (same, receipts) = said;
             for (nth, to) in send.to.iter().enumerate() {
                 let (outcome, id) = match receipts.get(nth) {
-                    Some(first) if same == content => *first,
+                    Some(first) if same == send.content => *first,
                     _ => (Outcome::Refused(Refused::IdReused), None),
                 };
                 group.say(receipt(send, to, outcome, id));
             }
             return Ok(());
         }
-        let mut receipts = Vec::with_capacity(send.to.len());
+        let before = group.changes.repeats.len();
+        let others_bytes = self.repeats.bytes() + before as u64 + *self.account_bytes;
+        if before == 0 {
+            rows::begin_repeats(&mut group.changes.repeats, group.now.unix_ms);
+        }
+        let at = Repeat::begin(&mut group.changes.repeats, &sender, &send.re, &send.content, send.to.len());
         let mut is_stored = false;
         for to in &send.to {
-            let (outcome, id) = match self.put(to, from, &send.body, group)? {
+            let (outcome, id) = match self.put(to, &sender, send, others_bytes, group)? {
                 Ok(id) => (Outcome::Stored, Some(id)),
                 Err(why) => (Outcome::Refused(why), None),
             };
-            receipts.push((outcome, id));
+            Repeat::receipt(&mut group.changes.repeats, outcome, id);
             if let Some(id) = id {
                 is_stored = true;
-                let message = encoded(id, from, &send.body);
-                let (from, re) = (send.from.clone(), send.re.clone());
-                group.say(Word::Committed(Box::new(Committed { from, re, to: *to, id, message })));
+                group.say(Word::Committed(Committed { send: send.clone(), to: *to, id }));
             } else {
                 group.say(receipt(send, to, outcome, None));
             }
         }
         // What was refused everywhere may be sent again.
-        if is_stored && !send.re.is_empty() {
-            if group.remembered.is_empty() {
-                group.remembered = rows::begin_repeats(group.now.unix_ms);
-            }
-            let at = Repeat { sender, re: &send.re, content, receipts }.write(&mut group.remembered);
-            self.repeats.form(&sender, &send.re, at);
+        if is_stored && is_remembered {
+            self.repeats.form(&name, &sender, at);
+        } else {
+            group.changes.repeats.truncate(before);
         }
         Ok(())
     }
@@ -425,7 +400,8 @@ impl Desk<'_> {
     #[allow(clippy::type_complexity)]
     fn said_before(
         &mut self,
-        sender: &rows::SenderBytes,
+        name: &Name,
+        sender: &SenderBytes,
         send: &Send,
         group: &mut Group<'_>,
     ) -> Result<Option<([u8; 16], Vec<(Outcome, Option<MessageId>)>)>, DiskError> {
@@ -434,9 +410,9 @@ impl Desk<'_> {
             let is_it = repeat.sender == *sender && *repeat.re == *send.re;
             Ok::<_, rows::Corrupt>(is_it.then_some((repeat.content, repeat.receipts)))
         };
-        Ok(match self.repeats.find(self.caps, sender, &send.re) {
+        Ok(match self.repeats.find(self.caps, name, sender) {
             None => None,
-            Some(Place::Forming(at)) => read(&group.remembered, at)?,
+            Some(Place::Forming(at)) => read(&group.changes.repeats, at)?,
             Some(Place::Row(id, at)) => {
                 group.reader()?.repeats(id, |row| read(row, at))?.transpose()?.flatten()
             }
@@ -446,15 +422,16 @@ impl Desk<'_> {
     fn put(
         &mut self,
         to: &Identity,
-        from: Option<&Identity>,
-        body: &[u8],
+        sender: &SenderBytes,
+        send: &Send,
+        others: u64,
         group: &mut Group<'_>,
     ) -> Result<Result<MessageId, Refused>, DiskError> {
         if !group.writes {
             return Ok(Err(Refused::StoreFull));
         }
-        let bytes = u32::try_from(body.len()).unwrap_or(u32::MAX);
-        let others = self.repeats.bytes() + group.remembered.len() as u64 + *self.account_bytes;
+        let from = send.from.identity();
+        let bytes = u32::try_from(send.body.len()).unwrap_or(u32::MAX);
         let has_account = || Ok::<_, DiskError>(group.account(to)?.is_some());
         let seat = match self.book.check(self.caps, to, from, bytes, others, has_account)? {
             Ok(seat) => seat,
@@ -462,7 +439,7 @@ impl Desk<'_> {
         };
         let id = self.ids.next(group.now.unix_ms);
         self.book.add(seat, id, to, from, bytes);
-        group.changes.messages.push((id, MessageRow::write(to, from, body)));
+        group.changes.messages.push(id, |row| MessageRow::write(row, to, sender, &send.body));
         Ok(Ok(id))
     }
 
@@ -475,7 +452,7 @@ impl Desk<'_> {
         let account = group.account(identity)?;
         let account = account.map(|row| Profile { display_name: row.display_name, bio: row.bio });
         let look = Look { account, ..self.book.look(identity) };
-        group.answers.push(Answer::Look(tell.clone(), look));
+        group.answers.looks.push((tell.clone(), look));
         Ok(())
     }
 
@@ -508,24 +485,6 @@ pub fn weight(job: &Job) -> (u32, u64) {
 pub fn receipt(send: &Send, to: &Identity, outcome: Outcome, id: Option<MessageId>) -> Word {
     let receipt = Receipt { re: send.re.clone(), to: Recipient::Key(*to), id, outcome };
     Word::Receipt { from: send.from.clone(), receipt }
-}
-
-fn encoded(id: MessageId, from: Option<&Identity>, body: &[u8]) -> Arc<Shared> {
-    let message = encode::Message { id, from, topic: None, ts_ms: ids::unix_ms(id), body };
-    Shared::new(Opcode::Text, |out| encode::message(out, &message))
-}
-
-/// What an id stands for.
-fn content(send: &Send) -> [u8; 16] {
-    let mut hash = Sha256::new();
-    for to in &send.to {
-        hash.update(to.as_bytes());
-    }
-    hash.update([0]);
-    hash.update(&send.body);
-    let mut content = [0; 16];
-    content.copy_from_slice(&hash.finalize()[..16]);
-    content
 }
 
 fn first_chars(text: &str, most: usize) -> Box<str> {

@@ -32,12 +32,12 @@ pub struct MessageRow<'a> {
 }
 
 impl<'a> MessageRow<'a> {
-    pub fn write(to: &Identity, from: Option<&Identity>, body: &[u8]) -> Vec<u8> {
-        let mut row = Vec::with_capacity(66 + body.len());
+    /// Appends it.
+    pub fn write(row: &mut Vec<u8>, to: &Identity, from: &SenderBytes, body: &[u8]) {
+        row.reserve(66 + body.len());
         row.extend_from_slice(to.as_bytes());
-        row.extend_from_slice(&sender_bytes(from));
+        row.extend_from_slice(from);
         row.extend_from_slice(body);
-        row
     }
 
     pub fn read(row: &'a [u8]) -> Result<Self, Corrupt> {
@@ -84,9 +84,9 @@ pub struct Repeat<'a> {
     pub receipts: Vec<(Outcome, Option<MessageId>)>,
 }
 
-/// The bytes in front of the first [`Repeat`] of a row.
-pub fn begin_repeats(unix_ms: u64) -> Vec<u8> {
-    unix_ms.to_le_bytes().to_vec()
+/// Appends the bytes in front of the first [`Repeat`] of a row.
+pub fn begin_repeats(row: &mut Vec<u8>, unix_ms: u64) {
+    row.extend_from_slice(&unix_ms.to_le_bytes());
 }
 
 /// When the group of this row was committed, and where its first [`Repeat`] is.
@@ -95,19 +95,21 @@ pub fn repeats_of(row: &[u8]) -> Result<(u64, usize), Corrupt> {
 }
 
 impl<'a> Repeat<'a> {
-    /// Appends it; returns where it is.
-    pub fn write(&self, row: &mut Vec<u8>) -> u32 {
+    /// Appends one but for its receipts, of which so many are to follow; returns where it is.
+    pub fn begin(row: &mut Vec<u8>, sender: &SenderBytes, re: &str, content: &[u8; 16], count: usize) -> u32 {
         let at = row.len() as u32;
-        row.extend_from_slice(&self.sender);
-        row.push(self.re.len() as u8);
-        row.extend_from_slice(self.re.as_bytes());
-        row.extend_from_slice(&self.content);
-        row.push(self.receipts.len() as u8);
-        for (outcome, id) in &self.receipts {
-            row.push(outcome_byte(*outcome));
-            row.extend_from_slice(id.as_ref().map_or(&[], |id| &id.0));
-        }
+        row.extend_from_slice(sender);
+        row.push(re.len() as u8);
+        row.extend_from_slice(re.as_bytes());
+        row.extend_from_slice(content);
+        row.push(count as u8);
         at
+    }
+
+    /// Appends the receipt of the next recipient.
+    pub fn receipt(row: &mut Vec<u8>, outcome: Outcome, id: Option<MessageId>) {
+        row.push(outcome_byte(outcome));
+        row.extend_from_slice(id.as_ref().map_or(&[], |id| &id.0));
     }
 
     /// The one at `at`, and where the next is.
@@ -183,8 +185,14 @@ mod tests {
             .collect();
         let first = Repeat { sender: [2; 33], re: "é", content: [7; 16], receipts };
         let second = Repeat { sender: [0; 33], re: "", content: [8; 16], receipts: Vec::new() };
-        let mut row = begin_repeats(5);
-        let places = [first.write(&mut row), second.write(&mut row)];
+        let mut row = Vec::new();
+        begin_repeats(&mut row, 5);
+        let places = [&first, &second].map(|repeat| {
+            let count = repeat.receipts.len();
+            let at = Repeat::begin(&mut row, &repeat.sender, repeat.re, &repeat.content, count);
+            repeat.receipts.iter().for_each(|(outcome, id)| Repeat::receipt(&mut row, *outcome, *id));
+            at
+        });
         assert_eq!(repeats_of(&row), Ok((5, places[0] as usize)));
         assert_eq!(Repeat::read(&row, 8), Ok((first, places[1] as usize)));
         assert_eq!(Repeat::read(&row, places[1] as usize), Ok((second, row.len())));

@@ -30,6 +30,11 @@ const EXPIRE_EVERY_MS: u64 = 60_000;
 pub trait Words: Send + 'static {
     fn give(&mut self, word: Word);
 
+    /// All of a group, in their order; `words` is empty then.
+    fn give_all(&mut self, words: &mut Vec<Word>) {
+        words.drain(..).for_each(|word| self.give(word));
+    }
+
     /// All of a group have been given. False: some are kept back, and it is called again soon.
     fn flush(&mut self) -> bool {
         true
@@ -147,6 +152,7 @@ impl Running {
                 words,
                 figures: own_figures,
                 queue: VecDeque::new(),
+                taken: Vec::new(),
                 group: Vec::new(),
                 looks_again: false,
                 said: Vec::new(),
@@ -199,6 +205,8 @@ struct Thread {
     figures: Arc<Figures>,
     /// Taken, and not done yet.
     queue: VecDeque<Job>,
+    /// Empty: the memory of an inbox, which the next one gets for its own.
+    taken: Vec<Job>,
     group: Vec<Job>,
     /// It may have been woken for jobs that it did not take, since it had others.
     looks_again: bool,
@@ -281,10 +289,9 @@ impl Thread {
         // Only when all that was taken before is done: inboxes are what bounds the rest.
         self.looks_again = !self.queue.is_empty();
         if self.queue.is_empty() {
-            let mut taken = Vec::new();
             for inbox in &self.inboxes {
-                inbox.take(&mut taken);
-                self.queue.extend(taken.drain(..));
+                inbox.take(&mut self.taken);
+                self.queue.extend(self.taken.drain(..));
             }
         }
         let (mut messages, mut bytes) = (0, 0);
@@ -321,9 +328,7 @@ impl Thread {
                 self.group.clear();
             }
         }
-        for word in self.said.drain(..) {
-            self.words.give(word);
-        }
+        self.words.give_all(&mut self.said);
         self.kept_back = !self.words.flush();
     }
 

@@ -110,7 +110,7 @@ fn works_until_it_is_killed() {
         match store.word() {
             Word::Committed(done) => {
                 waiting -= 1;
-                say(format!("+ {} {} {}", done.id, number(&done.to), done.re)).unwrap();
+                say(format!("+ {} {} {}", done.id, number(&done.to), done.send.re)).unwrap();
                 // Every other one is acked.
                 if done.id.0[15].is_multiple_of(2) {
                     say(format!("? {}", done.id)).unwrap();

@@ -58,12 +58,10 @@ pub fn at() -> At {
 
 /// Key 0 sends; the body names the id.
 pub fn send(re: &str, to: &[u8]) -> Job {
-    Job::Send(Box::new(Send {
-        from: From::Member { identity: key(0), at: at() },
-        re: re.into(),
-        to: to.iter().map(|to| key(*to)).collect(),
-        body: format!("{{\"re\":\"{re}\",\"filling\":\"{}\"}}", "x".repeat(150)).into_bytes().into(),
-    }))
+    let from = From::Member { identity: key(0), at: at() };
+    let to = to.iter().map(|to| key(*to)).collect();
+    let body = format!("{{\"re\":\"{re}\",\"filling\":\"{}\"}}", "x".repeat(150)).into_bytes().into();
+    Job::Send(Arc::new(Send::new(from, re.into(), to, body)))
 }
 
 pub struct Client {

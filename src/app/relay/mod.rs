@@ -369,7 +369,7 @@ impl Relay {
     fn heard(&mut self, word: Word) -> Option<Word> {
         match word {
             Word::Committed(committed) => {
-                self.spread(Arc::new(Ticket::stored(*committed)));
+                self.spread(Arc::new(Ticket::stored(committed)));
                 None
             }
             Word::Acked { identity, ids } => {

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     app::{
         crypto::{key::SecretKey, rng::Rng},
-        mail::{At, Committed, Outcome, Receipt, Refused},
+        mail::{self, At, Committed, Outcome, Receipt, Refused},
     },
     engine::{
         io::{Token, sim::Dice},
@@ -70,8 +70,16 @@ fn numbered(number: usize) -> Arc<Shared> {
     Shared::new(Opcode::Text, |text| text.extend_from_slice(number.to_string().as_bytes()))
 }
 
+/// Its body is this number.
+fn committed(from: From, re: &str, number: usize, to: Identity, id: MessageId) -> Committed {
+    let body = number.to_string().into_bytes().into();
+    Committed { send: Arc::new(mail::Send::new(from, re.into(), [to].into(), body)), to, id }
+}
+
 fn number(ticket: &Ticket) -> usize {
-    std::str::from_utf8(ticket.message.payload()).unwrap().parse().unwrap()
+    let text = std::str::from_utf8(ticket.message.payload()).unwrap();
+    let body = text.split_once(r#""body":"#).map_or(text, |(_, body)| body.trim_end_matches('}'));
+    body.parse().unwrap()
 }
 
 impl World {
@@ -157,10 +165,10 @@ impl World {
         self.sent.push(Sent { reactor, is_topic, to });
         if !is_topic && self.dice.one_in(3) {
             // As if the store had it on disk at once.
-            let committed = Committed { from, re: "re".into(), to: KEYS[to], id, message };
+            let committed = committed(from, "re", number, KEYS[to], id);
             self.relays[reactor].credits.take_stored(token.number(), "re", 1, 1);
             let home = self.homes.of_key(&KEYS[to]) as usize;
-            self.relays[home].receive([Mail::Word(Word::Committed(Box::new(committed)))]);
+            self.relays[home].receive([Mail::Word(Word::Committed(committed))]);
         } else {
             self.relays[reactor].route(Ticket::passing(from, Some("re".into()), recipient, id, message));
         }
@@ -373,11 +381,10 @@ fn the_operator_is_told_what_became_of_its_messages() {
     world.settle();
     for (key, outcome) in [(3, Outcome::Delivered), (4, Outcome::Stored)] {
         world.sent.push(Sent { reactor: 0, is_topic: false, to: key });
-        let message = numbered(world.sent.len() - 1);
         let (from, id) = (From::Operator { question: key as u64 }, MessageId([1; 16]));
-        let committed = Committed { from, re: "q".into(), to: KEYS[key], id, message };
+        let committed = committed(from, "q", world.sent.len() - 1, KEYS[key], id);
         let home = usize::from(world.homes.of_key(&KEYS[key]));
-        world.relays[home].receive([Mail::Word(Word::Committed(Box::new(committed)))]);
+        world.relays[home].receive([Mail::Word(Word::Committed(committed))]);
         world.settle();
         let told = world.operator.try_recv().unwrap();
         let receipt = told.receipt.unwrap();

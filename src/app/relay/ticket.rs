@@ -61,7 +61,13 @@ impl Ticket {
 
     /// One that is on disk.
     pub fn stored(committed: Committed) -> Self {
-        let Committed { from, re, to, id, message } = committed;
+        let message = committed.message();
+        let Committed { send, to, id } = committed;
+        // Most messages have one recipient, and what they were asked with is this one's alone.
+        let (from, re) = match Arc::try_unwrap(send) {
+            Ok(send) => (send.from, send.re),
+            Err(send) => (send.from.clone(), send.re.clone()),
+        };
         let receipt = Receipt { re, to: Recipient::Key(to), id: Some(id), outcome: Outcome::Stored };
         Self::new(from, Kind::Stored, true, receipt, message)
     }

@@ -108,7 +108,7 @@ impl Sessions {
             self.counts.stored += to.len() as u64;
             self.relay.credits.take_stored(at.token.number(), re, to.len(), send.body.len() as u64);
             let (re, to, body) = (re.into(), to.into(), send.body.into());
-            self.relay.ask(Job::Send(Box::new(mail::Send { from, re, to, body })));
+            self.relay.ask(Job::Send(Arc::new(mail::Send::new(from, re, to, body))));
             return Ok(());
         }
         let id = self.message_id();

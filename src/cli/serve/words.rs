@@ -30,6 +30,13 @@ impl Words for Reactors {
         }
     }
 
+    fn give_all(&mut self, words: &mut Vec<Word>) {
+        if let [(_, all)] = &mut self.ways[..] {
+            return all.append(words);
+        }
+        words.drain(..).for_each(|word| self.give(word));
+    }
+
     fn flush(&mut self) -> bool {
         let mut all = true;
         for (way, words) in self.ways.iter_mut().filter(|(_, words)| !words.is_empty()) {

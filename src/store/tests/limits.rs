@@ -40,7 +40,7 @@ fn each_cap_holds_and_refuses_with_its_own_word() {
     let mut operator = many(101, 0, 1, 10);
     for job in &mut operator {
         if let Job::Send(send) = job {
-            send.from = From::Operator { question: 1 };
+            Arc::get_mut(send).unwrap().from = From::Operator { question: 1 };
         }
     }
     assert_eq!(said(&wide, &[&[login(1)], &operator]), "- ".to_owned() + &"s".repeat(101));

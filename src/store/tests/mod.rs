@@ -23,7 +23,7 @@ use crate::{
     },
     engine::io::Token,
 };
-use std::{cell::RefCell, num::NonZeroU32};
+use std::{cell::RefCell, num::NonZeroU32, sync::Arc};
 
 /// Small ones, so that all are met.
 fn caps() -> Caps {
@@ -63,12 +63,9 @@ fn at(index: u32) -> At {
 }
 
 fn send(from: u8, to: &[u8], re: &str, bytes: usize) -> Job {
-    Job::Send(Box::new(Send {
-        from: From::Member { identity: key(from), at: at(1) },
-        re: re.into(),
-        to: to.iter().map(|to| key(*to)).collect(),
-        body: vec![b'1'; bytes].into(),
-    }))
+    let from = From::Member { identity: key(from), at: at(1) };
+    let to = to.iter().map(|to| key(*to)).collect();
+    Job::Send(Arc::new(Send::new(from, re.into(), to, vec![b'1'; bytes].into())))
 }
 
 fn login(number: u8) -> Job {

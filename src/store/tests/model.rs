@@ -4,10 +4,13 @@ use super::{Medium, at, caps, keeper, key};
 use crate::{
     app::mail::*,
     app::protocol::event::{Method, Reason},
-    store::{Caps, ids, keeper::Now},
+    store::{Caps, keeper::Now},
 };
 use proptest::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -147,10 +150,10 @@ impl Model {
                 for to in to {
                     match (self.refusal(caps, from, to, send.body.len()), words.next().expect("a word")) {
                         (None, Word::Committed(done)) => {
-                            assert_eq!((done.to, &done.re), (key(to), &send.re));
+                            assert_eq!((done.to, &done.send.re), (key(to), &send.re));
                             assert!(done.id > self.last.0, "{} after {}", done.id, self.last.0);
-                            assert!(ids::unix_ms(done.id) >= now.unix_ms);
-                            let text = String::from_utf8(done.message.payload().to_vec()).unwrap();
+                            assert!(done.id.unix_ms() >= now.unix_ms);
+                            let text = String::from_utf8(done.message().payload().to_vec()).unwrap();
                             assert!(
                                 text.contains(&done.id.to_string()) && text.contains(&key(from).to_string())
                             );
@@ -242,7 +245,7 @@ impl Model {
             let is_seen = self.accounts.contains_key(key);
             let keep_ms = if is_seen { caps.keep_ms } else { caps.unseen_keep_ms };
             letters.retain(|letter| {
-                let stays = ids::unix_ms(letter.0) + keep_ms > now.unix_ms;
+                let stays = letter.0.unix_ms() + keep_ms > now.unix_ms;
                 if !stays {
                     gone.insert(letter.0);
                 }
@@ -256,12 +259,13 @@ impl Model {
 
 fn job(ask: &Ask, model: &Model) -> Job {
     match ask {
-        Ask::Send { from, to, re, bytes } => Job::Send(Box::new(Send {
-            from: From::Member { identity: key(*from), at: at(1) },
-            re: char::from(b'a' + re).to_string().into(),
-            to: to.iter().map(|to| key(*to)).collect(),
-            body: format!("\"{}\"", "x".repeat(bytes - 2)).into_bytes().into(),
-        })),
+        Ask::Send { from, to, re, bytes } => {
+            let from = From::Member { identity: key(*from), at: at(1) };
+            let re = char::from(b'a' + re).to_string().into();
+            let to = to.iter().map(|to| key(*to)).collect();
+            let body = format!("\"{}\"", "x".repeat(bytes - 2)).into_bytes().into();
+            Job::Send(Arc::new(Send::new(from, re, to, body)))
+        }
         Ask::Ack { key: whose, which } => {
             let any = |at: &prop::sample::Index| {
                 if model.ids.is_empty() { MessageId::FIRST } else { *at.get(&model.ids) }

@@ -7,10 +7,7 @@ use super::{
     },
     backend, late, post, request,
 };
-use crate::{
-    app::mail::{Job, Look},
-    store::ids::unix_ms,
-};
+use crate::app::mail::{Job, Look};
 use serde_json::{Value, json};
 use std::{
     sync::mpsc::{RecvTimeoutError, channel},
@@ -65,5 +62,5 @@ fn tell_of(known: &mut Value, look: &Look) {
         .map_or(Value::Null, |account| json!({ "displayName": account.display_name, "bio": account.bio }));
     known["unread"] = look.unread_messages.into();
     known["unreadBytes"] = look.unread_bytes.into();
-    known["oldest"] = look.oldest.map_or(Value::Null, |oldest| unix_ms(oldest).into());
+    known["oldest"] = look.oldest.map_or(Value::Null, |oldest| oldest.unix_ms().into());
 }

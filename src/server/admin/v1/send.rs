@@ -72,7 +72,7 @@ fn stored(backend: &Backend, keys: &[Identity], re: &str, body: &[u8]) -> Result
         let mut asked = backend.ask(welcome.len(), body.len())?;
         let (from, count) = (From::Operator { question: asked.number }, welcome.len());
         let (re, to, body) = (re.into(), welcome.into(), body.into());
-        if post(&**store, Job::Send(Box::new(mail::Send { from, re, to, body })), until).is_err() {
+        if post(&**store, Job::Send(Arc::new(mail::Send::new(from, re, to, body))), until).is_err() {
             asked.forget(count);
             return Err(full("The store is behind: try again."));
         }

@@ -3,10 +3,9 @@
 use super::super::*;
 use crate::app::{
     mail::{Committed, From, Job, MessageId, Outcome, Receipt, Recipient, Refused, Word},
-    protocol::encode::Message as Encoded,
     relay::{Command, Homes, Mail, Offices, Task},
 };
-use crate::engine::{inbox::Post, wire::Opcode};
+use crate::engine::inbox::Post;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Mutex,
@@ -94,17 +93,9 @@ impl Store {
                         words.push(Word::Receipt { from: send.from.clone(), receipt });
                         continue;
                     }
-                    let message = Encoded {
-                        id,
-                        from: send.from.identity(),
-                        topic: None,
-                        ts_ms: self.next,
-                        body: &send.body,
-                    };
-                    let message = Shared::new(Opcode::Text, |text| encode::message(text, &message));
-                    self.mailboxes.entry(*to).or_default().insert(id, message.clone());
-                    let (from, re) = (send.from.clone(), send.re.clone());
-                    words.push(Word::Committed(Box::new(Committed { from, re, to: *to, id, message })));
+                    let committed = Committed { send: send.clone(), to: *to, id };
+                    self.mailboxes.entry(*to).or_default().insert(id, committed.message());
+                    words.push(Word::Committed(committed));
                 }
             }
             Job::Ack { identity, ids } => {
