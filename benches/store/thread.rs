@@ -31,13 +31,12 @@ use std::{
 const GROUP: usize = 1_024;
 /// Of a message: sender, id and its length, hash, number of recipients, outcome, the message's id.
 const REMEMBERED_BYTES: usize = 33 + 1 + 16 + 16 + 1 + 1 + 16;
-/// Put before the clock starts, by both: as much as fills the cache of the database, so that neither memory nor tables
-/// grow any more.
-const WARM: usize = 40 * GROUP;
 /// What all reactors together may have in flight at the store.
 const IN_FLIGHT: usize = 8 * GROUP;
 
-pub fn measure(messages: usize, pairs: usize) {
+/// `warm` groups are put before the clock starts, by both.
+pub fn measure(messages: usize, warm: usize, pairs: usize) {
+    let warm = warm * GROUP;
     let mut rng = Rng::from_seed([7; 32]);
     let keys: Vec<Identity> = (0..1_000).map(|_| SecretKey::generate(&mut rng).identity()).collect();
     let mut on_disk = 0;
@@ -45,11 +44,11 @@ pub fn measure(messages: usize, pairs: usize) {
         "messages a second, {messages} of 200 bytes in groups of {GROUP}, the thread / the bare loop"
     );
     compare(&what, pairs, || {
-        let jobs = jobs(&mut rng, &keys, WARM + messages);
-        let thread = thread(jobs, &mut on_disk);
-        (thread, bare(&mut rng, WARM + messages))
+        let jobs = jobs(&mut rng, &keys, warm + messages);
+        let thread = thread(jobs, warm, &mut on_disk);
+        (thread, bare(&mut rng, warm + messages, warm))
     });
-    let all = WARM + messages;
+    let all = warm + messages;
     println!("bytes on disk a message, with what is remembered of it: {}", on_disk / all as u64);
 }
 
@@ -64,7 +63,7 @@ fn jobs(rng: &mut Rng, keys: &[Identity], messages: usize) -> Vec<Job> {
 }
 
 /// Messages a second, from the words that end the warm-up to the last.
-fn thread(jobs: Vec<Job>, on_disk: &mut u64) -> f64 {
+fn thread(jobs: Vec<Job>, warm: usize, on_disk: &mut u64) -> f64 {
     let folder = folder("thread");
     let caps = Caps {
         unseen_messages: u32::MAX,
@@ -79,7 +78,7 @@ fn thread(jobs: Vec<Job>, on_disk: &mut u64) -> f64 {
     let running = store.start(Box::new(Reactor { done, words: Vec::new() })).expect("a thread");
     let messages = jobs.len();
     let (mut in_flight, mut left) = (0, jobs.into_iter());
-    let (mut answered, mut begun) = (0, None);
+    let (mut answered, mut begun) = (0, (warm == 0).then(|| (Instant::now(), 0)));
     while answered < messages {
         let more: Vec<_> = left.by_ref().take(IN_FLIGHT - in_flight).collect();
         in_flight += more.len();
@@ -87,7 +86,7 @@ fn thread(jobs: Vec<Job>, on_disk: &mut u64) -> f64 {
         let said = told.recv().expect("words");
         assert!(said.iter().all(|word| matches!(word, Word::Committed(_))), "{said:?}");
         (in_flight, answered) = (in_flight - said.len(), answered + said.len());
-        if answered >= WARM && begun.is_none() {
+        if answered >= warm && begun.is_none() {
             begun = Some((Instant::now(), answered));
         }
     }
@@ -112,7 +111,7 @@ impl mida::store::Words for Reactor {
     }
 
     fn give_all(&mut self, words: &mut Vec<Word>) {
-        self.words.append(words);
+        std::mem::swap(&mut self.words, words);
     }
 
     fn flush(&mut self) -> bool {
@@ -123,7 +122,7 @@ impl mida::store::Words for Reactor {
     }
 }
 
-fn bare(rng: &mut Rng, messages: usize) -> f64 {
+fn bare(rng: &mut Rng, messages: usize, warm: usize) -> f64 {
     let folder = folder("bare");
     let database = Redb::open(&folder);
     let mut rows: Vec<_> = (0..messages)
@@ -141,11 +140,11 @@ fn bare(rng: &mut Rng, messages: usize) -> f64 {
         Some(group)
     })
     .collect();
-    let (warm, groups) = groups.split_at(WARM / GROUP);
-    warm.iter().for_each(|group| database.put(group));
+    let (first, groups) = groups.split_at(warm / GROUP);
+    first.iter().for_each(|group| database.put(group));
     let begun = Instant::now();
     groups.iter().for_each(|group| database.put(group));
-    let rate = (messages - WARM) as f64 / begun.elapsed().as_secs_f64();
+    let rate = (messages - warm) as f64 / begun.elapsed().as_secs_f64();
     drop(database);
     let _ = fs::remove_dir_all(&folder);
     rate
