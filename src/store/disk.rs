@@ -1,7 +1,7 @@
 //! The database: one file, of which only this knows. A group of changes is one transaction, on disk when it returns.
 
-use super::rows::{self, Corrupt};
-use crate::app::mail::MessageId;
+use super::rows::{self, Corrupt, MessageRow, sender_bytes};
+use crate::app::mail::{Committed, MessageId, Word};
 use redb::{
     Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend,
     TableDefinition,
@@ -58,7 +58,8 @@ const KEEP_BYTES: usize = 1 << 20;
 /// What one transaction changes; the next is made in the same memory.
 #[derive(Default)]
 pub struct Changes {
-    pub messages: Messages,
+    /// So many are new; they are what is said to be committed.
+    pub messages: usize,
     pub removed: Vec<MessageId>,
     pub accounts: Vec<([u8; 33], Vec<u8>)>,
     /// A row under this id, or nothing.
@@ -69,43 +70,17 @@ pub struct Changes {
 
 impl Changes {
     pub fn is_empty(&self) -> bool {
-        let rows = self.messages.ends.len() + self.removed.len() + self.accounts.len() + self.forgotten.len();
+        let rows = self.messages + self.removed.len() + self.accounts.len() + self.forgotten.len();
         rows == 0 && self.repeats.is_empty()
     }
 
     pub fn clear(&mut self) {
-        self.messages.ends.clear();
+        self.messages = 0;
         self.removed.clear();
         self.accounts.clear();
         self.forgotten.clear();
-        for bytes in [&mut self.messages.bytes, &mut self.repeats] {
-            bytes.clear();
-            bytes.shrink_to(KEEP_BYTES);
-        }
-    }
-}
-
-/// New messages, their rows one behind the other.
-#[derive(Default)]
-pub struct Messages {
-    bytes: Vec<u8>,
-    /// Each id, and where its row ends.
-    ends: Vec<(MessageId, usize)>,
-}
-
-impl Messages {
-    /// Adds the row that `write` appends.
-    pub fn push(&mut self, id: MessageId, write: impl FnOnce(&mut Vec<u8>)) {
-        write(&mut self.bytes);
-        self.ends.push((id, self.bytes.len()));
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (MessageId, &[u8])> {
-        let mut rest = 0;
-        self.ends.iter().map(move |(id, end)| {
-            let begin = std::mem::replace(&mut rest, *end);
-            (*id, &self.bytes[begin..*end])
-        })
+        self.repeats.clear();
+        self.repeats.shrink_to(KEEP_BYTES);
     }
 }
 
@@ -135,16 +110,20 @@ impl Disk {
         }
     }
 
-    /// Makes all of the changes, or none of them.
+    /// Makes all of the changes, or none of them; of the words those that say so are new messages.
     ///
     /// # Errors
     /// They may be on disk all the same; this is to be opened anew before anything else is asked of it.
-    pub fn commit(&self, changes: &Changes) -> Result<(), DiskError> {
+    pub fn commit(&self, changes: &Changes, words: &[Word]) -> Result<(), DiskError> {
         let group = self.0.begin_write()?;
         {
             let mut messages = group.open_table(MESSAGES)?;
-            for (id, row) in changes.messages.iter() {
-                messages.insert(&id.0, row)?;
+            let mut row = Vec::new();
+            for word in words {
+                let Word::Committed(Committed { send, to, id }) = word else { continue };
+                row.clear();
+                MessageRow::write(&mut row, to, &sender_bytes(send.from.identity()), &send.body);
+                messages.insert(&id.0, row.as_slice())?;
             }
             for id in &changes.removed {
                 messages.remove(&id.0)?;

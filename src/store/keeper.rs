@@ -177,8 +177,9 @@ impl Keeper {
 
     fn apply(&mut self, jobs: &[Job], writes: bool, now: Now) -> Result<(), DiskError> {
         let Self { disk, caps, book, repeats, ids, accounts, account_bytes, changes, answers } = self;
-        let (mut changes_before, answers_before) = (std::mem::take(changes), std::mem::take(answers));
+        let (mut changes_before, mut answers_before) = (std::mem::take(changes), std::mem::take(answers));
         changes_before.clear();
+        answers_before.words.reserve(jobs.len());
         let mut group =
             Group { disk, reader: None, changes: changes_before, answers: answers_before, now, writes };
         let mut desk = Desk { caps, book, repeats, ids, accounts, account_bytes };
@@ -206,7 +207,7 @@ impl Keeper {
             return Ok(());
         }
         self.repeats.forget(now.steady_ms, FORGET_GROUPS, |id| changes.forgotten.push(id));
-        self.disk.commit(changes)?;
+        self.disk.commit(changes, &self.answers.words)?;
         if !changes.repeats.is_empty() {
             let until_ms = now.steady_ms.saturating_add(self.caps.repeat_ms);
             self.repeats.add_formed(changes.repeats_id, changes.repeats.len(), until_ms);
@@ -232,7 +233,11 @@ impl Keeper {
                 _ => {}
             }
         }
-        words.append(&mut said);
+        if words.is_empty() {
+            std::mem::swap(words, &mut said);
+        } else {
+            words.append(&mut said);
+        }
         self.answers.words = said;
         failed
     }
@@ -279,7 +284,7 @@ impl Keeper {
             });
         self.repeats.forget(now.steady_ms, FORGET_GROUPS, |id| changes.forgotten.push(id));
         if !changes.is_empty() {
-            self.disk.commit(&changes)?;
+            self.disk.commit(&changes, &[])?;
         }
         words.append(&mut gone);
         Ok(at_end)
@@ -375,7 +380,7 @@ impl Desk<'_> {
         let at = Repeat::begin(&mut group.changes.repeats, &sender, &send.re, &send.content, send.to.len());
         let mut is_stored = false;
         for to in &send.to {
-            let (outcome, id) = match self.put(to, &sender, send, others_bytes, group)? {
+            let (outcome, id) = match self.put(to, send, others_bytes, group)? {
                 Ok(id) => (Outcome::Stored, Some(id)),
                 Err(why) => (Outcome::Refused(why), None),
             };
@@ -422,7 +427,6 @@ impl Desk<'_> {
     fn put(
         &mut self,
         to: &Identity,
-        sender: &SenderBytes,
         send: &Send,
         others: u64,
         group: &mut Group<'_>,
@@ -439,7 +443,7 @@ impl Desk<'_> {
         };
         let id = self.ids.next(group.now.unix_ms);
         self.book.add(seat, id, to, from, bytes);
-        group.changes.messages.push(id, |row| MessageRow::write(row, to, sender, &send.body));
+        group.changes.messages += 1;
         Ok(Ok(id))
     }
 

@@ -26,6 +26,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// From the end of one round of expiry to the next.
 const EXPIRE_EVERY_MS: u64 = 60_000;
 
+/// How often the file is asked for its length, at most.
+const LOOK_EVERY_MS: u64 = 1_000;
+
 /// Takes what a store says. Never blocks: what does not fit an inbox is kept back, in order, until the next flush.
 pub trait Words: Send + 'static {
     fn give(&mut self, word: Word);
@@ -158,6 +161,7 @@ impl Running {
                 said: Vec::new(),
                 kept_back: false,
                 next_round_ms: 0,
+                next_look_ms: 0,
                 clock,
             };
             thread.run();
@@ -214,6 +218,7 @@ struct Thread {
     kept_back: bool,
     /// When expiry goes through all mailboxes again.
     next_round_ms: u64,
+    next_look_ms: u64,
     clock: Clock,
 }
 
@@ -321,7 +326,10 @@ impl Thread {
                 self.figures.accounts.store(accounts, Ordering::Relaxed);
                 self.figures.bytes.store(bytes, Ordering::Relaxed);
                 self.figures.failures.store(desk.failures(), Ordering::Relaxed);
-                self.figures.disk_bytes.store(folder.disk_bytes(), Ordering::Relaxed);
+                if self.next_look_ms <= now.steady_ms {
+                    self.next_look_ms = now.steady_ms + LOOK_EVERY_MS;
+                    self.figures.disk_bytes.store(folder.disk_bytes(), Ordering::Relaxed);
+                }
             }
             _ => {
                 self.group.iter().for_each(|job| refuse(job, &mut self.said));

@@ -31,8 +31,10 @@ impl Words for Reactors {
     }
 
     fn give_all(&mut self, words: &mut Vec<Word>) {
-        if let [(_, all)] = &mut self.ways[..] {
-            return all.append(words);
+        match &mut self.ways[..] {
+            [(_, all)] if all.is_empty() => return std::mem::swap(all, words),
+            [(_, all)] => return all.append(words),
+            _ => {}
         }
         words.drain(..).for_each(|word| self.give(word));
     }
