@@ -1,6 +1,7 @@
 //! The store's thread, jobs in and words out, against a bare loop that puts rows of the same length into the same
 //! database in groups of the same size, with what is remembered of each group: what is between a job and its word
-//! besides the disk.
+//! besides the disk. Jobs are made before, with the hash of their content; event 0x82 is written by who gets the words, and
+//! not here.
 
 use super::{
     body, bytes, disk_bytes, folder,

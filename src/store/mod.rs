@@ -19,8 +19,8 @@
 //! ```
 //!
 //! The way of a job: [`thread`] takes it from an inbox, [`desk`] has a [`keeper`] do it, which asks the [`book`] for caps and
-//! [`repeats`] for what is remembered, makes [`rows`], and gives them to the [`disk`]. What fails on the way there is
-//! answered by the desk. On disk messages lie in the order of their [`ids`], not by mailbox: a group is written in
+//! [`repeats`] for what is remembered, and gives what is to be said to the [`disk`], which makes [`rows`] of it. What fails
+//! on the way there is answered by the desk. On disk messages lie in the order of their [`ids`], not by mailbox: a group is written in
 //! one place. Whose they are is in memory, read from all rows at the start.
 
 pub mod book;
