@@ -394,6 +394,9 @@ impl Outbox {
 
     /// Gives back the memory that is kept for the next turn: there is nobody left.
     pub fn rest(&mut self) {
+        while self.has_rubbish() {
+            self.free();
+        }
         (self.gathers, self.gather_bytes) = (Vec::new(), 0);
         if self.arena.is_empty() {
             self.arena = Vec::new();

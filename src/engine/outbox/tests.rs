@@ -69,6 +69,9 @@ fn what_is_given_up_goes_little_by_little_and_faster_than_more_can_come() {
         })
         .count();
     assert!((100..2_000).contains(&turns) && outbox.nodes.is_empty(), "{turns}");
+    give_up(&mut outbox, 10_000);
+    outbox.rest();
+    assert!(outbox.nodes.is_empty() && !outbox.has_rubbish());
 }
 
 #[test]
