@@ -192,6 +192,11 @@ impl Client {
         }
     }
 
+    /// Reads all that comes until the server closes, and looks at nothing.
+    pub fn read_on(&mut self) {
+        while self.read().unwrap() > 0 {}
+    }
+
     /// Closes, and waits until the server has too.
     pub fn leave(mut self) {
         // Masked by zeros: 1000.
