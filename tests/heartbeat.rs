@@ -83,10 +83,8 @@ fn everybody_gets_a_heartbeat_and_who_is_stopped_is_closed_with_4008() {
         let mut socket = TcpStream::from_std(client(&server));
         poll.registry().register(&mut socket, Token(number), Interest::READABLE).unwrap();
         clients.push(Client { socket, pings: 0 });
-        // On a busy machine the last comes when the first would have been closed.
-        if number % 64 == 0 {
-            answer(&mut poll, &mut clients, Duration::ZERO);
-        }
+        // On a busy machine the last comes when the first would have been closed, and a few dozen take a heartbeat.
+        answer(&mut poll, &mut clients, Duration::ZERO);
     }
     let mut stopped = Process::start(&["connect", &server.url(), "--json"]);
     assert!(stopped.line().contains(r#""t":0"#));
