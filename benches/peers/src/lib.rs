@@ -1,5 +1,7 @@
 //! What the echo servers here have in common: a port of their own, room for connections, and a first line.
 
+pub mod frames;
+
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
     io,
