@@ -46,6 +46,7 @@ const UNSAFE: &[&str] = &[
     "src/server/file_table.rs",
     "src/server/memory.rs",
     "tests/allocations.rs",
+    "tests/uring_memory.rs",
 ];
 
 /// Files that may sleep: the wait of the main thread for its reactors, and a bench that waits for a thread to rest.
