@@ -17,6 +17,8 @@ const TRIES: u32 = 64;
 
 pub struct Ring {
     ring: IoUring,
+    /// A submission has failed for good: who asked gets its memory back, so the kernel is never told of the rest.
+    is_broken: bool,
 }
 
 impl Ring {
@@ -39,7 +41,7 @@ impl Ring {
             ring => ring?,
         };
         ring.submitter().register_files_sparse(sockets)?;
-        Ok(Self { ring })
+        Ok(Self { ring, is_broken: false })
     }
 
     pub(super) fn inner(&self) -> &IoUring {
@@ -74,6 +76,7 @@ impl Ring {
     #[allow(unsafe_code)]
     pub fn submit(&mut self) -> io::Result<()> {
         for _ in 0..TRIES {
+            self.is_whole()?;
             let count = self.ring.submission().len() as u32;
             if count == 0 {
                 return Ok(());
@@ -83,10 +86,18 @@ impl Ring {
             match done {
                 Ok(_) => {}
                 Err(error) if is_for_now(&error) => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.is_broken = true;
+                    return Err(error);
+                }
             }
         }
+        self.is_broken = true;
         Err(io::ErrorKind::OutOfMemory.into())
+    }
+
+    fn is_whole(&self) -> io::Result<()> {
+        if self.is_broken { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
     }
 
     /// Submits, and waits for `want` answers, but not beyond `timeout`; after `batch_us` for one.
@@ -95,6 +106,7 @@ impl Ring {
     /// The ring is broken.
     #[allow(unsafe_code)]
     pub fn wait(&mut self, want: u32, batch_us: u32, timeout: Option<Duration>) -> io::Result<()> {
+        self.is_whole()?;
         let count = self.ring.submission().len() as u32;
         let flags = (EnterFlags::GETEVENTS | EnterFlags::EXT_ARG).bits();
         let args = SubmitArgs::new().min_wait_usec(batch_us);
