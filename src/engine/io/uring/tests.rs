@@ -204,6 +204,29 @@ fn those_who_send_much_wait_for_those_who_send_little() {
 }
 
 #[test]
+fn what_came_while_the_reactor_stood_still_is_brought_by_its_next_few_turns() {
+    // More than there are buffers; some busy, some parked.
+    const MANY: u32 = 400;
+    let Some(mut world) = World::new(512) else { return };
+    for index in 0..MANY {
+        world.connect();
+        world.until(|world| world.next > index);
+        for round in 1..=if index % 2 == 0 { 3 } else { 1 } {
+            world.peers[index as usize].write_all(b"x").unwrap();
+            world.until(|world| world.came.get(&index).is_some_and(|came| came.len() == round));
+        }
+    }
+    world.came.clear();
+    for peer in &mut world.peers {
+        peer.write_all(b"pong").unwrap();
+    }
+    for _ in 0..5 {
+        world.turn(Some(Duration::ZERO));
+    }
+    assert!((0..MANY).all(|index| world.came.get(&index).is_some_and(|came| came == b"pong")));
+}
+
+#[test]
 fn a_paused_connection_gets_later_what_came_meanwhile_and_its_end_behind_it() {
     for busy in [false, true] {
         let Some(mut world) = World::connected(1) else { return };
