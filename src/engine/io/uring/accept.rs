@@ -6,6 +6,7 @@ use super::{
     ring::Ring,
 };
 use crate::engine::io::listener::{Listener, UNIX_PEER};
+use io_uring::cqueue;
 use std::{
     cell::UnsafeCell,
     collections::VecDeque,
@@ -40,6 +41,8 @@ struct Watched {
     out: usize,
     /// It is given up as soon as none is.
     leaves: bool,
+    /// Nobody else waited when the last accept was answered.
+    is_empty: bool,
 }
 
 /// A connection in its place.
@@ -75,7 +78,7 @@ pub struct Accepts {
 impl Accepts {
     pub fn new(listeners: Vec<Listener>) -> Self {
         let count = listeners.len() * ACCEPTS;
-        let watched = |listener| Watched { listener, out: 0, leaves: false };
+        let watched = |listener| Watched { listener, out: 0, leaves: false, is_empty: true };
         Self {
             listeners: listeners.into_iter().map(watched).collect(),
             names: (0..count).map(|_| Name::new()).collect(),
@@ -118,7 +121,8 @@ impl Accepts {
             {
                 (watched.out, room) = (watched.out + 1, room - 1);
                 self.of[number as usize] = index;
-                ring.push(request(&watched.listener, &self.names[number as usize], number));
+                let request = request(&watched.listener, &self.names[number as usize], number);
+                ring.push(if watched.is_empty { request.after_poll() } else { request });
             }
         }
         Ok(())
@@ -146,13 +150,15 @@ impl Accepts {
     }
 
     /// An accept is answered.
-    pub fn answered(&mut self, number: u32, result: i32) -> Accepted {
+    pub fn answered(&mut self, number: u32, answer: &cqueue::Entry) -> Accepted {
         let Some(watched) = self.of.get(number as usize).and_then(|index| self.listeners.get_mut(*index))
         else {
             return Accepted::Nothing;
         };
         watched.out -= 1;
+        watched.is_empty = !cqueue::sock_nonempty(answer.flags());
         self.free.push(number);
+        let result = answer.result();
         match u32::try_from(result) {
             Ok(place) => Accepted::New(named(Socket(place), &watched.listener, &self.names[number as usize])),
             Err(_) => match -result {

@@ -247,7 +247,7 @@ impl Uring {
                 let (gather, result) = self.sends.unparked(&mut self.ring, token, socket, answer.result())?;
                 Some(Done::Other(Completion::Sent { token, gather, result }))
             }
-            Tag::Accept(number) => self.accepted(number, answer.result()),
+            Tag::Accept(number) => self.accepted(number, answer),
             Tag::Waker => {
                 if !cqueue::more(answer.flags()) {
                     self.ring.push(Request::watch(self.waker.raw_fd(), Tag::Waker));
@@ -271,8 +271,8 @@ impl Uring {
         }
     }
 
-    fn accepted(&mut self, number: u32, result: i32) -> Option<Done> {
-        match self.accepts.answered(number, result) {
+    fn accepted(&mut self, number: u32, answer: &Entry) -> Option<Done> {
+        match self.accepts.answered(number, answer) {
             Accepted::New(new) => {
                 self.taken += 1;
                 if !self.accepts.is_on {

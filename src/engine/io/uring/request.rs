@@ -12,8 +12,11 @@ use std::{num::NonZeroU32, os::fd::RawFd};
 
 /// Buffers that receives pick from.
 pub const BUFFERS: u16 = 0;
-/// Offset of `optlen` in an entry, which `io_uring` has no name for in a receive.
+/// Offsets of `ioprio` and `optlen` in an entry, which `io_uring` has no names for in an accept and in a receive.
+const IOPRIO_AT: usize = 2;
 const OPTLEN_AT: usize = 44;
+/// `IORING_ACCEPT_POLL_FIRST`.
+const POLL_FIRST: u16 = 1 << 2;
 
 /// What an answer belongs to, as the 64 bits that come back with it: a connection's generation stands in the upper
 /// half, which no other has.
@@ -174,6 +177,11 @@ impl Request {
         Self(entry.user_data(Tag::Accept(number).bits()))
     }
 
+    /// Of an accept: it is not tried before somebody is there. A try in vain makes a whole socket, and throws it away.
+    pub fn after_poll(self) -> Self {
+        Self(with_ioprio(self.0, POLL_FIRST))
+    }
+
     /// Sends so many bytes.
     ///
     /// # Safety
@@ -210,6 +218,13 @@ impl Request {
     fn quiet(entry: Entry) -> Self {
         Self(entry.user_data(Tag::None.bits()).flags(Flags::SKIP_SUCCESS))
     }
+}
+
+#[allow(unsafe_code)]
+fn with_ioprio(mut entry: Entry, ioprio: u16) -> Entry {
+    // SAFETY: as below; these two are its ioprio.
+    unsafe { (&raw mut entry).cast::<u8>().add(IOPRIO_AT).cast::<u16>().write(ioprio) };
+    entry
 }
 
 #[allow(unsafe_code)]
