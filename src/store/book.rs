@@ -12,7 +12,7 @@ use hashbrown::HashTable;
 use slab::Slab;
 use std::{
     collections::{VecDeque, hash_map::RandomState},
-    hash::BuildHasher,
+    hash::{BuildHasher, Hasher},
 };
 
 /// What a message takes of `store_bytes` besides its body: its row, its place in the tree, and here.
@@ -298,9 +298,25 @@ impl Book {
     }
 }
 
-/// Of a key; no two keys that agree in these 16 of its bytes are to be found.
+/// Of a whole key: anybody may write to keys that agree in parts of their choice.
 pub fn hash(hasher: &RandomState, key: &[u8; 33]) -> u64 {
-    let mut last = [0; 16];
-    last.copy_from_slice(&key[17..]);
-    hasher.hash_one(u128::from_ne_bytes(last))
+    let mut hash = hasher.build_hasher();
+    hash.write(key);
+    hash.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_agree_in_any_half_are_apart() {
+        let hasher = RandomState::new();
+        let key = [7; 33];
+        for differs in 0..33 {
+            let mut other = key;
+            other[differs] ^= 1;
+            assert_ne!(hash(&hasher, &key), hash(&hasher, &other), "{differs}");
+        }
+    }
 }
