@@ -82,7 +82,7 @@ impl Figures {
             Outcome::Refused(Refused::MailboxFull) => &mut self.refused_mailbox_full,
             Outcome::Refused(Refused::StoreFull) => &mut self.refused_store_full,
             Outcome::Refused(Refused::IdReused) => &mut self.refused_id_reused,
-            Outcome::Refused(Refused::BadKey | Refused::Forbidden) => &mut self.refused_forbidden,
+            Outcome::Refused(Refused::Forbidden) => &mut self.refused_forbidden,
         } += 1;
     }
 }

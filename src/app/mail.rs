@@ -237,8 +237,6 @@ pub enum Refused {
     StoreFull,
     /// This id already stands for other content.
     IdReused,
-    /// The recipient is no key.
-    BadKey,
     /// The operator blocked the recipient, or this server keeps nothing.
     Forbidden,
 }
@@ -251,7 +249,6 @@ impl Refused {
             Self::MailboxFull => "mailbox_full",
             Self::StoreFull => ErrorCode::StoreFull.name(),
             Self::IdReused => ErrorCode::IdReused.name(),
-            Self::BadKey => ErrorCode::BadKey.name(),
             Self::Forbidden => ErrorCode::Forbidden.name(),
         }
     }

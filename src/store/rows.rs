@@ -131,26 +131,29 @@ impl<'a> Repeat<'a> {
     }
 }
 
-const REFUSED: [Refused; 6] = [
-    Refused::Offline,
-    Refused::MailboxFull,
-    Refused::StoreFull,
-    Refused::IdReused,
-    Refused::BadKey,
-    Refused::Forbidden,
+/// Each with its byte, which it keeps.
+const REFUSED: [(Refused, u8); 5] = [
+    (Refused::Offline, 1),
+    (Refused::MailboxFull, 2),
+    (Refused::StoreFull, 3),
+    (Refused::IdReused, 4),
+    (Refused::Forbidden, 6),
 ];
 
 fn outcome_byte(outcome: Outcome) -> u8 {
     match outcome {
         Outcome::Stored | Outcome::Delivered => 0,
-        Outcome::Refused(why) => REFUSED.iter().position(|known| *known == why).map_or(1, |at| at as u8 + 1),
+        Outcome::Refused(why) => REFUSED.iter().find(|(known, _)| *known == why).map_or(1, |(_, byte)| *byte),
     }
 }
 
 fn outcome_of(byte: u8) -> Result<Outcome, Corrupt> {
     match byte {
         0 => Ok(Outcome::Stored),
-        byte => REFUSED.get(usize::from(byte) - 1).map(|why| Outcome::Refused(*why)).ok_or(Corrupt),
+        byte => {
+            let known = REFUSED.iter().find(|(_, known)| *known == byte);
+            known.map(|(why, _)| Outcome::Refused(*why)).ok_or(Corrupt)
+        }
     }
 }
 
@@ -179,7 +182,7 @@ mod tests {
     fn rows_are_read_as_they_were_written() {
         let account = AccountRow { display_name: "Ann ✓".into(), bio: "".into() };
         assert_eq!(AccountRow::read(&account.write()), Ok(account));
-        let outcomes = [Outcome::Stored].into_iter().chain(REFUSED.map(Outcome::Refused));
+        let outcomes = [Outcome::Stored].into_iter().chain(REFUSED.map(|(why, _)| Outcome::Refused(why)));
         let receipts: Vec<_> = outcomes
             .map(|outcome| (outcome, (outcome == Outcome::Stored).then_some(MessageId([9; 16]))))
             .collect();

@@ -202,7 +202,6 @@ fn every_outcome_has_the_name_that_the_protocol_gives_it() {
         (Outcome::Refused(Refused::MailboxFull), json!({"state": "refused", "code": "mailbox_full"})),
         (Outcome::Refused(Refused::StoreFull), json!({"state": "refused", "code": "store_full"})),
         (Outcome::Refused(Refused::IdReused), json!({"state": "refused", "code": "id_reused"})),
-        (Outcome::Refused(Refused::BadKey), json!({"state": "refused", "code": "bad_key"})),
         (Outcome::Refused(Refused::Forbidden), json!({"state": "refused", "code": "forbidden"})),
     ] {
         let to = Recipient::Key(ada());
