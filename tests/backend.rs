@@ -171,6 +171,11 @@ fn keys_that_are_there_get_it_at_once_and_each_key_has_its_receipt() {
         assert_eq!(asked.get(&format!("/v1/keys/{}", key_of(3)))["admitted"], false);
         let counted = scrape_with_token(&asked);
         assert!(counted.contains("mida_receipts_total{state=\"delivered\",code=\"\"} 6"), "{counted}");
+        // Nothing is acked.
+        let store = scrape(asked.server.admin());
+        let of = |name: &str| store.sum(&format!("mida_store_{name}"), &[]);
+        assert_eq!((of("messages"), of("accounts"), of("failures_total")), (5.0, 2.0, 0.0));
+        assert!(of("groups_total") >= 2.0 && of("bytes") > 5.0 * 6.0 && of("disk_bytes") > of("bytes"));
     }
 }
 

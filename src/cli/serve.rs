@@ -142,6 +142,9 @@ pub fn run(flags: Flags) -> Result<ExitCode, String> {
             answering = answering
                 .with(backend.map_err(|error| format!("cannot take a backend's messages: {error}"))?);
         }
+        if let Some(store) = &store {
+            answering = answering.about(store.figures());
+        }
         let answering = answering.listen(listener);
         let answering = answering.map_err(|error| format!("cannot answer the admin address: {error}"))?;
         tracing::info!("admin on http://{}", answering.address());

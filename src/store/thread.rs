@@ -181,8 +181,8 @@ impl Running {
         }
     }
 
-    pub fn figures(&self) -> &Figures {
-        &self.figures
+    pub fn figures(&self) -> Arc<Figures> {
+        self.figures.clone()
     }
 }
 

@@ -13,8 +13,12 @@ use crate::{
         slots::State,
     },
     server::{Pulse, figures::Figures},
+    store,
 };
-use std::time::UNIX_EPOCH;
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::UNIX_EPOCH,
+};
 
 pub const ROUTES: &[Route] = &[Route { method: "GET", path: "/metrics", is_open: true, answer: metrics }];
 
@@ -86,6 +90,7 @@ fn metrics(service: &Service, _: &Head, _: &[u8]) -> Answer {
         }
     }
     receipts(&mut text, service, &rows);
+    service.store.iter().for_each(|store| stored(&mut text, store));
     ends(&mut text, &rows);
     times(&mut text, &rows);
     about_process(&mut text, service, &rows);
@@ -126,6 +131,20 @@ fn receipts(text: &mut Exposition, service: &Service, rows: &[Row]) {
         let count = rows.iter().map(|row| of(&row.app)).sum::<u64>() + of(&backend);
         text.sample(&[("state", state), ("code", code)], count);
     }
+}
+
+/// What the store's thread has done and holds.
+fn stored(text: &mut Exposition, store: &store::Figures) {
+    let mut one = |name, kind, help, of: &AtomicU64| {
+        text.family(name, kind, help);
+        text.sample(&[], of.load(Relaxed));
+    };
+    one("mida_store_messages", Kind::Gauge, "Messages that are not acked yet.", &store.messages);
+    one("mida_store_accounts", Kind::Gauge, "Accounts.", &store.accounts);
+    one("mida_store_bytes", Kind::Gauge, "What counts against --store-bytes.", &store.bytes);
+    one("mida_store_disk_bytes", Kind::Gauge, "Size of the database's file.", &store.disk_bytes);
+    one("mida_store_groups_total", Kind::Counter, "Groups of changes, each one commit.", &store.groups);
+    one("mida_store_failures_total", Kind::Counter, "How often the disk has failed.", &store.failures);
 }
 
 /// How connections end.

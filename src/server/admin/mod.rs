@@ -19,7 +19,10 @@ pub use self::{
 };
 
 use super::Running;
-use crate::app::{config::Config, relay::Command};
+use crate::{
+    app::{config::Config, relay::Command},
+    store,
+};
 use rustix::event::{PollFd, PollFlags, poll};
 use std::{
     io::{self, PipeReader, PipeWriter},
@@ -75,6 +78,8 @@ pub struct Service {
     guard: Guard,
     /// For what a backend asks.
     backend: Option<Backend>,
+    /// Of the store, if there is one.
+    store: Option<Arc<store::Figures>>,
     busy: AtomicUsize,
 }
 
@@ -82,12 +87,18 @@ impl Service {
     /// A service of a server that started at `clock`.
     pub fn new(running: Arc<Running<Command>>, clock: Instant, guard: Guard) -> Self {
         let started = SystemTime::now().checked_sub(clock.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
-        Self { running, clock, started, guard, backend: None, busy: AtomicUsize::new(0) }
+        Self { running, clock, started, guard, backend: None, store: None, busy: AtomicUsize::new(0) }
     }
 
     /// One that takes messages of a backend.
     pub fn with(mut self, backend: Backend) -> Self {
         self.backend = Some(backend);
+        self
+    }
+
+    /// One that tells of this store too.
+    pub fn about(mut self, store: Arc<store::Figures>) -> Self {
+        self.store = Some(store);
         self
     }
 
