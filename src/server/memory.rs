@@ -88,7 +88,7 @@ pub struct Tide {
 }
 
 impl Tide {
-    /// After each turn: whether for [`LOW_FOR`] there have been no more than half as many connections, or held
+    /// After each turn: whether for five seconds there have been no more than half as many connections, or held
     /// bytes, as there were at most since it last said so; and at once when the last connection has gone.
     #[inline]
     pub fn is_out(&mut self, connections: usize, bytes: u64, now: Duration) -> bool {
