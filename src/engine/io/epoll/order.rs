@@ -1,11 +1,11 @@
 //! Who is read from next. Three lanes: those who have been here for a while, in the order of their events; those who
-//! have just come; and those who have sent more than one receive brings. A turn reads from all of the first, and
-//! from the others for as long as it stays short: however many come, or however much they send, whoever was
-//! there before waits for one short turn.
+//! have just come; and those who have sent more than one receive brings, now or a moment ago. A turn reads from all of
+//! the first, and from the others for as long as it stays short: however many come, or however much they send,
+//! whoever was there before waits for one short turn.
 
 use crate::engine::io::Token;
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -13,12 +13,13 @@ use std::{
 /// this long, and in any case to one of each.
 const SHORT: Duration = Duration::from_micros(100);
 /// Receives of one turn from those who have sent more than one brings, all of them together.
-pub const BACKLOG_RECEIVES: usize = 4;
+pub const BACKLOG_RECEIVES: usize = 8;
 /// A turn that is this long leaves what others have sent for the next.
 const LONG: Duration = Duration::from_millis(1);
 /// Receives between two looks at the clock.
 const LOOK_EVERY: usize = 4;
-/// Who has been here for less than this, or up to twice as long, has just come.
+/// Who has been here for less than this, or up to twice as long, has just come; and who has sent too much for one
+/// receive is taken to do so again for as long.
 const YOUNG_FOR: Duration = Duration::from_secs(1);
 /// Lists keep room for so many entries when they are empty.
 const KEEP: usize = 256;
@@ -47,6 +48,9 @@ pub struct Order {
     waiting: HashMap<Token, bool>,
     /// Those in it whose peer has reset the connection.
     broken: Vec<Token>,
+    /// Who has sent too much for one receive since `marked`, and before. After a stall each of them would have a
+    /// whole receive of work in front of those who have a message.
+    heavy: [HashSet<Token>; 2],
     /// What may still be read in this turn: of the settled, also before the clock is looked at; and of the backlog.
     settled_left: usize,
     before_look: usize,
@@ -69,6 +73,7 @@ impl Order {
             backlog: VecDeque::new(),
             waiting: HashMap::new(),
             broken: Vec::new(),
+            heavy: Default::default(),
             settled_left: 0,
             before_look: 0,
             goes_on: false,
@@ -91,6 +96,8 @@ impl Order {
     pub fn add(&mut self, readable: Readable) {
         if self.is_young(readable.token) {
             self.wait_as(readable, Lane::Young);
+        } else if self.is_heavy(readable.token) {
+            self.wait_as(readable, Lane::Backlog);
         } else {
             self.settled.push_back(readable);
         }
@@ -113,6 +120,7 @@ impl Order {
 
     /// There is more to receive than one receive has brought.
     pub fn put_back(&mut self, readable: Readable) {
+        self.heavy[0].insert(readable.token);
         self.wait_as(readable, Lane::Backlog);
     }
 
@@ -125,6 +133,9 @@ impl Order {
         self.backlog_left = BACKLOG_RECEIVES;
         if now - self.marked >= YOUNG_FOR {
             (self.settled_to, self.mark, self.marked) = (self.mark, self.newest, now);
+            self.heavy.swap(0, 1);
+            self.heavy[0].clear();
+            self.heavy[0].shrink_to(KEEP);
         }
     }
 
@@ -210,6 +221,11 @@ impl Order {
                 Lane::Settled | Lane::Backlog => self.backlog.push_back(token),
             }
         }
+    }
+
+    #[inline]
+    fn is_heavy(&self, token: Token) -> bool {
+        self.heavy.iter().any(|heavy| !heavy.is_empty() && heavy.contains(&token))
     }
 
     #[inline]

@@ -70,22 +70,36 @@ fn a_turn_of_many_ends_when_it_is_long_and_the_rest_come_in_their_order() {
 
 #[test]
 fn who_has_more_waits_for_everybody_and_is_not_brought_forward() {
-    let (mut order, now) = order(10, 20);
-    (1..=9).for_each(|number| order.put_back(readable(number)));
-    for number in [1, 2, 11, 10] {
+    let (mut order, now) = order(100, 110);
+    (1..=12).for_each(|number| order.put_back(readable(number)));
+    for number in [1, 2, 101, 30] {
         order.event(readable(number), false);
     }
-    // One of them in a turn that has been long without them, and a few in one that has not.
-    assert_eq!(turn(&mut order, now, SHORT / 2), [10, 11, 1]);
+    // One of them in a turn that has been long without them, and some in one that has not.
+    assert_eq!(turn(&mut order, now, SHORT / 2), [30, 101, 1]);
     assert_eq!(turn(&mut order, now, SHORT / 2), [2, 3]);
-    assert_eq!(turn(&mut order, now, Duration::ZERO), [4, 5, 6, 7]);
-    order.event(readable(10), false);
-    assert_eq!(turn(&mut order, now, SHORT), [10, 8]);
+    assert_eq!(turn(&mut order, now, Duration::ZERO), (4..12).collect::<Vec<_>>());
+    order.event(readable(30), false);
+    assert_eq!(turn(&mut order, now, SHORT), [30, 12]);
     // Reset while it waits: told by its name, and not to be read from once it is forgotten.
+    order.put_back(readable(9));
     order.event(Readable { token: token(9), to_end: true }, true);
     assert_eq!(order.broken(), Some(token(9)));
     assert!(order.forget(token(9)) && !order.forget(token(9)));
     assert!(turn(&mut order, now, Duration::ZERO).is_empty());
+}
+
+#[test]
+fn who_had_more_comes_behind_the_others_for_a_second_or_two() {
+    let (mut order, mut now) = order(100, 100);
+    order.put_back(readable(1));
+    assert_eq!(turn(&mut order, now, Duration::ZERO), [1]);
+    for expected in [[2, 1], [2, 1], [1, 2]] {
+        (1..=2).for_each(|number| order.event(readable(number), false));
+        assert_eq!(turn(&mut order, now, Duration::ZERO), expected);
+        now += YOUNG_FOR;
+        assert!(turn(&mut order, now, Duration::ZERO).is_empty());
+    }
 }
 
 #[test]
