@@ -115,7 +115,7 @@ fn idle_connections_are_held_and_the_server_is_measured() {
 fn some_of_the_connections_log_in_and_pings_are_counted_by_the_tenth_of_a_second() {
     // On a machine that is busy with other tests a client may be late by some of these.
     let server = Target::start(&["--heartbeat", "400"]);
-    let report = server.load(&["--idle", "--members", "20", "--for", "1.6"]);
+    let report = server.load(&["--idle", "--members", "20", "--rest", "0.1", "--for", "1.6"]);
     assert_eq!(
         (number(&report, "/connections/connected"), number(&report, "/connections/members")),
         (50, 20)

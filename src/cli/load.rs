@@ -105,6 +105,9 @@ pub struct Flags {
     /// Seconds to measure, once all are connected
     #[arg(long = "for", value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     seconds: Duration,
+    /// Seconds between connecting and measuring, in which only pings are answered
+    #[arg(long, value_name = "SECONDS", conflicts_with = "storm", value_parser = seconds)]
+    rest: Option<Duration>,
     /// Source addresses, from 127.0.0.2 on [default: one for each 4000 connections]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=SOURCES_MAX))]
     sources: Option<u64>,
@@ -259,6 +262,10 @@ fn measure(
             connect_seconds += from.elapsed().as_secs_f64();
             sizes.extend(memory().map(|memory| (crew.shown().open, memory)));
         }
+    }
+    if let Some(rest) = flags.rest {
+        crew.say(&format!("resting {} s", rest.as_secs_f64()));
+        interrupted = interrupted || crew.counted(Instant::now() + rest)? == Waited::Interrupted;
     }
     let own_cpu = || Watched::own().cpu_seconds().ok();
     let (cpu_connected, own_cpu_connected) = (cpu(), own_cpu());
