@@ -26,33 +26,16 @@ limits=("${unlimited[@]}" --limit limit_loopback=1 --limit "reactor_queue_bytes=
 
 scrape() { curl -s --fail "$(sed -n 's/.*admin on \(http.*\)/\1/p' "$work/log")/metrics" >"$1"; }
 
-# echoes NAME: those who are honest, 50 from an address; returns when all have logged in.
+# echoes NAME: those who are honest, 50 from an address; returns when all have logged in, and been there for a while.
 echoes() {
     : >"$work/progress"
     $(first) taskset -c "$others_core" "$mida" load "$url" --echo --auth --connections "$CLIENTS" --rate "$RATE" \
-        --sources 20 --for "$seconds" --json --progress >"$work/$1" 2>"$work/progress" &
+        --sources 20 --rest 3 --for "$seconds" --json --progress >"$work/$1" 2>"$work/progress" &
     asking=$!
     until grep -q measuring "$work/progress"; do
         kill -0 "$asking" 2>/dev/null || { cat "$work/$1" "$work/progress"; exit 1; }
         sleep 0.02
     done
-}
-
-# watch: the most that the server's memory came to while those who ask are there; sets `rss` and `pss`.
-watch() {
-    local name kb
-    rss=0 pss=0
-    while kill -0 "$asking" 2>/dev/null; do
-        while read -r name kb _; do
-            case $name in
-                Rss:) rss=$((kb > rss ? kb : rss)) ;;
-                Pss:) pss=$((kb > pss ? kb : pss)) ;;
-            esac
-        done <"/proc/$server/smaps_rollup"
-        sleep 1
-    done
-    # Between two looks it may have been more.
-    rss=$(awk '$1 == "VmHWM:" { print $2 }' "/proc/$server/status")
 }
 
 # alone FLAGS...: a server as `start` does, and nothing of this script on its core from then on.
@@ -75,8 +58,9 @@ scrape "$work/before"
 nice -n 19 taskset -c "$others_core" cargo bench --quiet --bench attack -- \
     against "${url#ws://}" "$ATTACKERS" "$seconds" >"$work/attack" &
 crowd=$!
-watch
 wait "$asking"
+# The kernel's high-water mark. Whoever looks at a process's pages meanwhile keeps it from getting more of them.
+rss=$(awk '$1 == "VmHWM:" { print $2 }' "/proc/$server/status")
 scrape "$work/after"
 wait "$crowd" || true
 crowd=
@@ -138,7 +122,7 @@ print("accepted {:.0f}, events {:.0f}, derivations {:.0f}, verifications {:.0f},
     *(grown(f"mida_{name}_total")
       for name in ("accepted", "received_events", "derivations", "verifications", "strikes", "panics"))))
 PY
-echo "memory: Rss $begun kB at the start, at most $rss kB, Pss $pss kB; bound $bound kB"
+echo "memory: Rss $begun kB at the start, at most $rss kB; bound $bound kB"
 echo
 more=$(awk -v a="$(value "$work/attacked" echo.latency_us.p99)" -v b="$(value "$work/quiet" echo.latency_us.p99)" \
     'BEGIN { print (a - b) / 1000 }')
