@@ -1,6 +1,8 @@
 //! `--admin` as an operator meets it: metrics that count what happens, health, and who is turned away.
 
 mod common;
+#[path = "common/inside.rs"]
+mod inside;
 #[path = "common/metrics.rs"]
 mod metrics;
 #[path = "hostile/peer.rs"]
@@ -17,14 +19,12 @@ use mida::{
     engine::{
         app::{Accept, App, Link},
         error::Refusal,
-        reactor::{Drain, Settings},
+        reactor::Drain,
         wire::{Kind, upgrade::Request},
     },
     server::{
-        self, Plan,
+        self,
         admin::{Guard, Service},
-        backend::Interface,
-        listen::{Address, Listening},
     },
 };
 use peer::{FIN, Peer, TEXT, UPGRADE, secret, solve};
@@ -359,17 +359,11 @@ impl App for Stuck {
 
 #[test]
 fn a_reactor_that_does_not_turn_for_five_seconds_is_unhealthy_until_it_does() {
-    let settings =
-        Settings { limits: Arc::default(), proxies: Arc::default(), heartbeat_ms: u64::MAX, capacity: 10 };
     let local = ([127, 0, 0, 1], 0).into();
-    let listening = Listening::open(&[Address::Tcp(local)], Vec::new(), 1).unwrap();
-    let cores = server::cores::allowed().unwrap()[..1].to_vec();
-    let plan =
-        Plan { listening, cores, reactors_per_core: 1, open_files: 1_024, io: Interface::Epoll, settings };
     let (go, gate) = channel();
     let gate = Arc::new(Mutex::new(gate));
     let clock = Instant::now();
-    let running = Arc::new(server::start(&plan, clock, |_, _| Stuck(gate.clone())).unwrap());
+    let running = Arc::new(server::start(&inside::plan(1), clock, |_, _| Stuck(gate.clone())).unwrap());
     let guard = Guard { token: None, hosts: Vec::new(), is_public: false };
     let service = Service::new(running.clone(), clock, guard);
     let admin = service.listen(server::admin::bind(local, None).unwrap()).unwrap();

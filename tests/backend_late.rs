@@ -1,6 +1,8 @@
 //! A backend whose server does not answer: it is told so in time, and does not pile up what is under way.
 
 mod common;
+#[path = "common/inside.rs"]
+mod inside;
 #[path = "common/metrics.rs"]
 mod metrics;
 
@@ -13,14 +15,11 @@ use mida::{
     engine::{
         app::{Accept, App, Link},
         error::Refusal,
-        reactor::Settings,
         wire::{Kind, upgrade::Request},
     },
     server::{
-        self, Plan,
+        self,
         admin::{Backend, Guard, Listening as Admin, Office, Service, Token},
-        backend::Interface,
-        listen::{Address, Listening},
     },
     store::{Caps, Store},
 };
@@ -56,15 +55,9 @@ impl App for Silent {
 
 /// Two reactors that say nothing, and a store whose thread never runs.
 fn silent(name: &str, answer_most: Duration) -> (Admin, Store) {
-    let settings =
-        Settings { limits: Arc::default(), proxies: Arc::default(), heartbeat_ms: u64::MAX, capacity: 10 };
     let local = ([127, 0, 0, 1], 0).into();
-    let listening = Listening::open(&[Address::Tcp(local)], Vec::new(), 1).unwrap();
-    let cores = server::cores::allowed().unwrap()[..1].to_vec();
-    let plan =
-        Plan { listening, cores, reactors_per_core: 2, open_files: 1_024, io: Interface::Epoll, settings };
     let clock = Instant::now();
-    let running = Arc::new(server::start(&plan, clock, |_, _| Silent::default()).unwrap());
+    let running = Arc::new(server::start(&inside::plan(2), clock, |_, _| Silent::default()).unwrap());
     let guard = Guard { token: Token::new(TOKEN.as_bytes()).ok(), hosts: Vec::new(), is_public: false };
     let data = common::path(name);
     let _ = fs::remove_dir_all(&data);
