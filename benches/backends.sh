@@ -5,7 +5,8 @@
 #
 # WHAT, all unless named: `echo` (200 bytes, one and eight in flight on each connection, per second of the server's
 # processor), `broadcast` (sealed, to 10,000), `accept` (a storm of connections and upgrades), `calls` (system calls for
-# 1,000 echoes, by strace), `idle` (bytes that a connection takes in the kernel and in the server). The server has the
+# 1,000 echoes, by strace), `idle` (bytes that a quiet connection takes in the kernel, and in the server as the slope from
+# 5,000 to 19,000 of them). The server has the
 # first allowed core, its clients the second. FILE gets a line of JSON for each run of `echo`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -96,29 +97,44 @@ calls() {
     awk -v echoed="$echoed" '$NF == "total" { printf "%.1f", $4 == "total" ? 1000 * $3 / echoed : 1000 * $4 / echoed }' "$work/calls"
 }
 
-# idle IO: bytes of the kernel's slabs, at both ends of loopback, and of the server, for each of 15,000 quiet connections.
+# quiet IO CONNECTIONS FLAGS...: a server whose connections have each come from an address of their own and said nothing for
+# 7 s; prints its anonymous memory in kB, and the bytes of the kernel's slabs for each connection, at both ends of loopback.
 # Only slabs of which each connection has at least half an object count: others come and go with the machine.
-idle() {
-    local many=15000
-    start "$mida" "$1" --ephemeral --heartbeat 3600000
+quiet() {
+    local io=$1 many=$2
+    shift 2
+    start "$mida" "$io" --ephemeral --heartbeat 600000 --limit limit_loopback=1 --limit connections_per_address=0 \
+        --limit logins_per_address_per_s=0
     cat /proc/slabinfo >"$work/before"
-    load --connections "$many" --idle --for 6 --server-pid "$server" --json --progress >"$work/report" 2>"$work/progress" &
-    local loader=$!
-    until grep -q measuring "$work/progress"; do sleep 0.1; done
-    sleep 4
+    load --connections "$many" --sources "$many" --idle --for 9 --progress "$@" >"$work/report" 2>"$work/progress" &
+    local loader=$! anonymous
+    until grep -q measuring "$work/progress"; do
+        kill -0 "$loader" 2>/dev/null || { cat "$work/report" "$work/progress" >&2; exit 1; }
+        sleep 0.1
+    done
+    sleep 7
     cat /proc/slabinfo >"$work/after"
+    anonymous=$(awk '$1 == "Anonymous:" { print $2 }' "/proc/$server/smaps_rollup")
     wait "$loader"
     stop
-    python3 - "$work" "$many" <<'PYTHON'
-import json, sys
+    awk -v many="$many" -v anonymous="$anonymous" '
+        $2 !~ /^[0-9]+$/ { next }
+        NR == FNR { before[$1] = $2; next }
+        $2 - before[$1] > many / 2 { kernel += ($2 - before[$1]) * $4 }
+        END { printf "%d %d\n", anonymous, kernel / many }' "$work/before" "$work/after"
+}
 
-work, many = sys.argv[1], int(sys.argv[2])
-slabs = lambda name: {row[0]: (int(row[1]), int(row[3])) for row in map(str.split, open(f"{work}/{name}")) if row[1].isdigit()}
-before, after = slabs("before"), slabs("after")
-grown = {name: count - before.get(name, (0, 0))[0] for name, (count, _) in after.items()}
-kernel = sum(count * after[name][1] for name, count in grown.items() if count > many / 2) // many
-print(kernel, json.load(open(f"{work}/report"))["server"]["anonymous_bytes_per_connection"])
-PYTHON
+# idle NAME FLAGS...: what each of 14,000 quiet connections takes, on both.
+idle() {
+    local name=$1 few=5000 many=19000 io less more kernel
+    shift
+    for io in epoll uring epoll uring; do
+        read -r less _ < <(quiet "$io" "$few" "$@")
+        read -r more kernel < <(quiet "$io" "$many" "$@")
+        awk -v io="$io" -v name="$name" -v less="$less" -v more="$more" -v each=$((many - few)) -v kernel="$kernel" 'BEGIN {
+            printf "idle, %s, %s: %.1f bytes of the server (%d and %d kB), ", name, io, (more - less) * 1024 / each, less, more
+            printf "%d of the kernel at both ends of loopback\n", kernel }'
+    done
 }
 
 for one in "${what[@]}"; do
@@ -132,10 +148,8 @@ for one in "${what[@]}"; do
             ;;
         idle)
             [[ -r /proc/slabinfo ]] || { echo "skipped: idle, since only root may read /proc/slabinfo"; continue; }
-            for io in epoll uring epoll uring; do
-                read -r kernel user < <(idle "$io")
-                echo "idle, $io: $kernel bytes of the kernel's slabs and $user of the server for each connection, both ends of loopback"
-            done
+            idle "nobody logged in"
+            idle "all logged in" --auth
             ;;
         *) echo "backends.sh: there is no $one" >&2; exit 2 ;;
     esac

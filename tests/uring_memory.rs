@@ -77,12 +77,8 @@ fn is_intact() -> bool {
 struct Open(HashMap<Token, Socket>);
 
 impl Sockets<Socket> for Open {
-    fn receiving(&mut self, token: Token) -> Option<&mut Socket> {
-        self.0.get_mut(&token)
-    }
-
-    fn socket(&mut self, token: Token) -> Option<&mut Socket> {
-        self.0.get_mut(&token)
+    fn look_up(&mut self, token: Token) -> Option<(&mut Socket, bool)> {
+        self.0.get_mut(&token).map(|socket| (socket, true))
     }
 
     fn is_dropping(&self, token: Token) -> bool {
@@ -147,8 +143,9 @@ impl World {
         let mut at = 0;
         loop {
             let gather = gather(at, in_pieces);
-            let (length, mut socket) = (gather.len(), self.open.0[&self.token]);
-            match self.uring.send(self.token, &mut socket, gather) {
+            let length = gather.len();
+            let socket = self.open.0.get_mut(&self.token).unwrap();
+            match self.uring.send(self.token, socket, gather) {
                 Sending::Done(_, sent) => assert_eq!(sent.unwrap(), length),
                 Sending::Pending(sent) => return (at + length, at + sent),
             }

@@ -170,12 +170,9 @@ impl<S, C> Links for Slots<S, C> {
 }
 
 impl<S, C: Default> Sockets<S> for Slots<S, C> {
-    fn receiving(&mut self, token: Token) -> Option<&mut S> {
-        self.get(token).filter(|slot| slot.flags & HELD == 0).map(|slot| &mut slot.socket)
-    }
-
-    fn socket(&mut self, token: Token) -> Option<&mut S> {
-        self.get(token).map(|slot| &mut slot.socket)
+    #[inline]
+    fn look_up(&mut self, token: Token) -> Option<(&mut S, bool)> {
+        self.get(token).map(|slot| (&mut slot.socket, slot.flags & HELD == 0))
     }
 
     fn is_dropping(&self, token: Token) -> bool {

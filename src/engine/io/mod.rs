@@ -34,12 +34,20 @@ impl Token {
 
 /// The reactor's slots, as a backend sees them.
 pub trait Sockets<S> {
-    /// The socket of a connection that wants bytes; none when the token is stale or receiving is paused.
-    /// What a backend has received all the same it keeps, with the end behind it, and brings it in order
-    /// after [`Io::resume`]; [`Sockets::socket`] tells whether anybody will want it.
-    fn receiving(&mut self, token: Token) -> Option<&mut S>;
+    /// The socket of a connection, and whether it wants bytes now, which it does not while receiving is paused; none
+    /// when the token is stale. What a backend has received for one that is paused it keeps, with the end behind it,
+    /// and brings it in order after [`Io::resume`].
+    fn look_up(&mut self, token: Token) -> Option<(&mut S, bool)>;
     /// The socket of a connection; none when the token is stale.
-    fn socket(&mut self, token: Token) -> Option<&mut S>;
+    #[inline]
+    fn socket(&mut self, token: Token) -> Option<&mut S> {
+        self.look_up(token).map(|(socket, _)| socket)
+    }
+    /// The socket of a connection that wants bytes.
+    #[inline]
+    fn receiving(&mut self, token: Token) -> Option<&mut S> {
+        self.look_up(token).filter(|(_, wants)| *wants).map(|(socket, _)| socket)
+    }
     /// Whether what this connection sends is dropped unseen: it closes, or the token is stale.
     fn is_dropping(&self, token: Token) -> bool;
 }

@@ -14,12 +14,8 @@ struct Open {
 }
 
 impl Sockets<TcpStream> for Open {
-    fn receiving(&mut self, token: Token) -> Option<&mut TcpStream> {
-        self.sockets.get_mut(&token)
-    }
-
-    fn socket(&mut self, token: Token) -> Option<&mut TcpStream> {
-        self.sockets.get_mut(&token)
+    fn look_up(&mut self, token: Token) -> Option<(&mut TcpStream, bool)> {
+        self.sockets.get_mut(&token).map(|socket| (socket, true))
     }
 
     fn is_dropping(&self, token: Token) -> bool {

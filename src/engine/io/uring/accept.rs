@@ -1,9 +1,9 @@
 //! New connections. Some accepts are always out on each listener, each with memory of its own for the address.
 
 use super::{
-    Socket,
     request::{Request, Tag},
     ring::Ring,
+    socket::{Place, Socket},
 };
 use crate::engine::io::listener::{Listener, UNIX_PEER};
 use io_uring::cqueue;
@@ -160,7 +160,11 @@ impl Accepts {
         self.free.push(number);
         let result = answer.result();
         match u32::try_from(result) {
-            Ok(place) => Accepted::New(named(Socket(place), &watched.listener, &self.names[number as usize])),
+            Ok(place) => Accepted::New(named(
+                Socket::new(Place(place)),
+                &watched.listener,
+                &self.names[number as usize],
+            )),
             Err(_) => match -result {
                 _ if self.last.is_some() => Accepted::Nothing,
                 libc::ECANCELED | libc::EAGAIN | libc::EINTR | libc::ECONNABORTED | libc::ECONNRESET => {

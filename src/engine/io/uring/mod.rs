@@ -11,9 +11,13 @@ mod receive;
 mod request;
 mod ring;
 mod send;
+mod socket;
 mod transfer;
 
-pub use self::probe::{Lack, probe};
+pub use self::{
+    probe::{Lack, probe},
+    socket::Socket,
+};
 
 use self::{
     accept::{Accepted, Accepts, New},
@@ -22,6 +26,7 @@ use self::{
     request::{Request, Tag},
     ring::Ring,
     send::Sends,
+    socket::{PLACES, Place},
     transfer::{Transfers, local_of, peer_of},
 };
 use super::{
@@ -47,14 +52,10 @@ const LAST_ROUNDS: usize = 8;
 const DEAL_AGAIN: Duration = Duration::from_millis(1);
 /// Places of a ring's table beyond those that accepts count on: others deal their connections whenever they like.
 const SPARE: u32 = 64;
-/// Sockets of a ring: a table holds 2^20 at most.
-pub const SOCKETS_MAX: u32 = (1 << 20) - SPARE;
+/// Sockets of a ring.
+pub const SOCKETS_MAX: u32 = PLACES - SPARE;
 /// Received lists keep room for so many.
 const KEEP: usize = 4 * ANSWERS;
-
-/// A socket, by its place in the ring's table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Socket(u32);
 
 /// What the reactor has on loan.
 enum Lent {
@@ -118,7 +119,7 @@ impl Uring {
             ring,
             buffers,
             accepts: Accepts::new(listeners),
-            receives: Receives::new(places),
+            receives: Receives::default(),
             sends: Sends::default(),
             transfers,
             waker,
@@ -203,8 +204,8 @@ impl Uring {
     }
 
     /// A descriptor for this socket, for a moment.
-    fn descriptor(&mut self, socket: Socket) -> Option<OwnedFd> {
-        self.transfers.begin_one(&mut self.ring, socket);
+    fn descriptor(&mut self, place: Place) -> Option<OwnedFd> {
+        self.transfers.begin_one(&mut self.ring, place);
         self.submit();
         self.transfers.end_one()
     }
@@ -243,8 +244,8 @@ impl Uring {
                 None
             }
             Tag::Send(token) => {
-                let socket = sockets.socket(token).map(|socket| *socket);
-                let (gather, result) = self.sends.unparked(&mut self.ring, token, socket, answer.result())?;
+                let place = sockets.socket(token).map(|socket| socket.place());
+                let (gather, result) = self.sends.unparked(&mut self.ring, token, place, answer.result())?;
                 Some(Done::Other(Completion::Sent { token, gather, result }))
             }
             Tag::Accept(number) => self.accepted(number, answer),
@@ -292,12 +293,12 @@ impl Uring {
     fn welcome(&mut self, New { socket, peer, local, is_local_unknown }: New) -> Option<Done> {
         let Some(peer) = peer else {
             // It has gone while it waited, and took its address with it.
-            self.ring.push(Request::close(socket));
+            self.ring.push(Request::close(socket.place()));
             self.taken -= 1;
             return None;
         };
         let local = match is_local_unknown {
-            true => self.descriptor(socket).and_then(|descriptor| local_of(&descriptor)),
+            true => self.descriptor(socket.place()).and_then(|descriptor| local_of(&descriptor)),
             false => local,
         };
         Some(Done::Other(Completion::Accepted { socket, peer, local }))
@@ -490,16 +491,16 @@ impl Io for Uring {
     }
 
     fn open(&mut self, token: Token, socket: &mut Socket) -> io::Result<()> {
-        self.receives.open(&mut self.ring, token, *socket);
+        self.receives.open(&mut self.ring, token, socket);
         Ok(())
     }
 
     fn peer(&mut self, socket: &Socket) -> Option<SocketAddr> {
-        peer_of(&self.descriptor(*socket)?)
+        peer_of(&self.descriptor(socket.place())?)
     }
 
     fn put(&mut self, token: Token, socket: &mut Socket, gather: Box<Gather>) {
-        self.sends.put(&mut self.ring, token, *socket, gather);
+        self.sends.put(&mut self.ring, token, socket.place(), gather);
     }
 
     fn outcome(&mut self) -> Option<Sending> {
@@ -511,9 +512,9 @@ impl Io for Uring {
     }
 
     fn send(&mut self, token: Token, socket: &mut Socket, gather: Box<Gather>) -> Sending {
-        let single = self.sends.begin_single(&mut self.ring, *socket, gather);
+        let single = self.sends.begin_single(&mut self.ring, socket.place(), gather);
         let works = self.submit();
-        self.sends.end_single(&mut self.ring, token, *socket, single, !works)
+        self.sends.end_single(&mut self.ring, token, socket.place(), single, !works)
     }
 
     fn flush(&mut self) {
@@ -526,24 +527,25 @@ impl Io for Uring {
     }
 
     fn resume(&mut self, token: Token, socket: &mut Socket) {
-        self.receives.resume(&mut self.ring, token, *socket);
+        self.receives.resume(&mut self.ring, token, socket);
     }
 
     fn shutdown(&mut self, token: Token, socket: &mut Socket) {
-        self.transfers.shut_down(token, *socket);
+        self.transfers.shut_down(token, socket.place());
     }
 
     fn close(&mut self, token: Token, socket: Socket, reset: bool) {
         // They are done in order: the socket goes when the last of what waits for it has been taken back.
+        let place = socket.place();
         if reset {
-            self.ring.push(Request::reset(socket));
+            self.ring.push(Request::reset(place));
         }
         self.receives.close(&mut self.ring, token, socket);
         if self.sends.is_parked(token) {
             self.ring.push(Request::cancel(Tag::Send(token)));
         }
         self.transfers.close(token);
-        self.ring.push(Request::close(socket));
+        self.ring.push(Request::close(place));
         self.taken -= 1;
     }
 

@@ -1,6 +1,6 @@
 //! Whether this kernel has all that the backend uses: each thing is tried.
 
-use super::{Socket, buffers::Buffers, request::Request, ring::Ring};
+use super::{buffers::Buffers, request::Request, ring::Ring, socket::Place};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::{
     fmt, io,
@@ -63,18 +63,18 @@ pub fn probe() -> Result<(), Lack> {
     #[allow(unsafe_code)]
     let adopt = unsafe { Request::adopt(&mut places) };
     has(ask(&mut ring, adopt)? == 1, "places that it finds by itself")?;
-    let socket = Socket(places[0] as u32);
-    let descriptor = ask(&mut ring, Request::install(socket, 0))?;
+    let place = Place(places[0] as u32);
+    let descriptor = ask(&mut ring, Request::install(place, 0))?;
     has(descriptor >= 0, "descriptors for its sockets (Linux 6.8)")?;
     // SAFETY: the kernel has just made it for us.
     #[allow(unsafe_code)]
     drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
-    has(ask(&mut ring, Request::reset(socket).told())? == 0, "socket options (Linux 6.7)")?;
+    has(ask(&mut ring, Request::reset(place).told())? == 0, "socket options (Linux 6.7)")?;
 
     rustix::io::write(&theirs, b"mida").map_err(io::Error::from)?;
     let token = crate::engine::io::Token { index: 0, generation: std::num::NonZeroU32::MIN };
     // A kernel that knows no bound refuses it.
-    let received = ask(&mut ring, Request::receive_on(token, socket, 2, 8))?;
+    let received = ask(&mut ring, Request::receive_on(token, place, 2, 8))?;
     has(received == 2, "receives that go on up to a bound (Linux 6.17)")?;
     drop(ring);
     drop(buffers);
@@ -109,7 +109,7 @@ mod tests {
     fn a_request_that_nobody_cares_for_can_be_told_of_all_the_same() {
         let Ok(mut ring) = Ring::new(1) else { return };
         assert_eq!(Tag::of(0), Tag::None);
-        let answer = ask(&mut ring, Request::reset(Socket(0)).told()).unwrap();
+        let answer = ask(&mut ring, Request::reset(Place(0)).told()).unwrap();
         assert_eq!(answer, -libc::EBADF);
     }
 }

@@ -2,10 +2,10 @@
 //! that is busy has a receive that goes on by itself. Who sends more than that brings waits for all others.
 
 use super::{
-    Socket,
     buffers::{BUFFER_BYTES, Buffers, Filled},
     request::{Request, Tag},
     ring::Ring,
+    socket::{Holds, KEPT, LISTED, Socket, WAITS},
 };
 use crate::engine::{
     chunks::is_oversized,
@@ -23,26 +23,11 @@ const GOES_ON_BYTES: u32 = 2 * BUFFER_BYTES as u32;
 const BACKLOG_RECEIVES: usize = 2;
 /// Busy connections that a turn looks at for who has gone quiet.
 const LOOKS: usize = 64;
-/// Seconds without bytes after which a connection is quiet.
-const QUIET_S: u8 = 2;
-/// After so many without bytes from anybody the seconds are not counted.
-const RESTS_S: u8 = 4;
+/// Ticks without bytes after which a connection is quiet.
+const QUIET: u8 = 2;
+/// After so many without bytes from anybody nothing ticks.
+const RESTS: u8 = 4;
 const KEEP: usize = 1_024;
-
-/// What the kernel holds for a connection.
-const HOLDS: u8 = 0b11;
-const NOTHING: u8 = 0;
-pub const POLL: u8 = 1;
-const ONCE: u8 = 2;
-pub const GOES_ON: u8 = 3;
-/// It waits in the backlog.
-const WAITS: u8 = 1 << 2;
-/// Bytes or an end are kept for it.
-const KEPT: u8 = 1 << 3;
-/// It is in the list of the busy.
-const LISTED: u8 = 1 << 4;
-/// The second, of eight, in which it last sent something.
-const SECOND_AT: u32 = 5;
 
 /// What is there for the reactor.
 pub enum Came {
@@ -63,17 +48,16 @@ pub enum Again {
     End(Token, io::Result<()>),
 }
 
+#[derive(Default)]
 pub struct Receives {
-    /// One byte a socket.
-    states: Box<[u8]>,
-    second: u8,
-    /// Seconds that nobody has sent anything in.
-    silent_s: u8,
+    tick: u8,
+    /// Ticks in which nobody has sent anything.
+    silent: u8,
     ticks: bool,
     /// Who has, or had, a receive that goes on.
-    busy: VecDeque<(Token, Socket)>,
+    busy: VecDeque<Token>,
     looks_left: usize,
-    backlog: VecDeque<(Token, Socket)>,
+    backlog: VecDeque<Token>,
     kept: HashMap<Token, Kept>,
     resumed: VecDeque<Token>,
     /// What has arrived is answered before the last word: nobody waits for others.
@@ -83,27 +67,11 @@ pub struct Receives {
 }
 
 impl Receives {
-    pub fn new(sockets: u32) -> Self {
-        Self {
-            states: vec![0; sockets as usize].into(),
-            second: 0,
-            silent_s: 0,
-            ticks: false,
-            busy: VecDeque::new(),
-            looks_left: 0,
-            backlog: VecDeque::new(),
-            kept: HashMap::new(),
-            resumed: VecDeque::new(),
-            is_last: false,
-            is_urgent: false,
-        }
-    }
-
     /// A new connection: its request is on the way.
-    pub fn open(&mut self, ring: &mut Ring, token: Token, socket: Socket) {
+    pub fn open(&mut self, ring: &mut Ring, token: Token, socket: &mut Socket) {
         // Long ago.
-        self.states[socket.0 as usize] = (self.second.wrapping_sub(4) & 7) << SECOND_AT;
-        self.receive(ring, token, socket, ONCE);
+        socket.sent_at(self.tick.wrapping_sub(4));
+        self.receive(ring, token, socket, Holds::Once);
     }
 
     /// From now on all that has arrived is brought in one turn.
@@ -119,12 +87,12 @@ impl Receives {
     pub fn begin_turn(&mut self, ring: &mut Ring, sockets: &mut impl Sockets<Socket>) {
         let mut left = BACKLOG_RECEIVES;
         while left > 0
-            && let Some((token, socket)) = self.backlog.pop_front()
+            && let Some(token) = self.backlog.pop_front()
         {
-            if sockets.receiving(token).is_some() && self.states[socket.0 as usize] & WAITS != 0 {
+            if let Some(socket) = sockets.receiving(token).filter(|socket| socket.has(WAITS)) {
                 left -= 1;
-                self.states[socket.0 as usize] &= !WAITS;
-                self.receive(ring, token, socket, ONCE);
+                socket.clear(WAITS);
+                self.receive(ring, token, socket, Holds::Once);
                 self.is_urgent = true;
             }
         }
@@ -137,12 +105,12 @@ impl Receives {
         }
     }
 
-    /// A second has passed.
+    /// It is time again.
     pub fn tick(&mut self, ring: &mut Ring) {
-        self.second = (self.second + 1) & 7;
-        self.silent_s = self.silent_s.saturating_add(1);
+        self.tick = self.tick.wrapping_add(1);
+        self.silent = self.silent.saturating_add(1);
         self.looks_left = self.busy.len();
-        self.ticks = self.silent_s < RESTS_S || !self.busy.is_empty();
+        self.ticks = self.silent < RESTS || !self.busy.is_empty();
         if self.ticks {
             ring.push(Request::tick());
         }
@@ -152,18 +120,14 @@ impl Receives {
     fn look(&mut self, ring: &mut Ring, sockets: &mut impl Sockets<Socket>) {
         for _ in 0..self.looks_left.min(LOOKS) {
             self.looks_left -= 1;
-            let Some((token, socket)) = self.busy.pop_front() else { break };
-            if sockets.socket(token).is_none() {
+            let Some(token) = self.busy.pop_front() else { break };
+            let Some(socket) = sockets.socket(token) else { continue };
+            if socket.age(self.tick) < QUIET || socket.has(WAITS | KEPT) {
+                self.busy.push_back(token);
                 continue;
             }
-            let age_s = self.age_s(socket);
-            let state = &mut self.states[socket.0 as usize];
-            if age_s < QUIET_S || *state & (WAITS | KEPT) != 0 {
-                self.busy.push_back((token, socket));
-                continue;
-            }
-            *state &= !LISTED;
-            if *state & HOLDS == GOES_ON {
+            socket.clear(LISTED);
+            if socket.holds() == Holds::GoesOn {
                 // It ends as cancelled, and is polled then.
                 ring.push(Request::cancel(Tag::Receive(token)));
             }
@@ -175,12 +139,12 @@ impl Receives {
 
     /// Something can be read from one that was parked.
     pub fn polled(&mut self, ring: &mut Ring, sockets: &mut impl Sockets<Socket>, token: Token, result: i32) {
-        let Some(socket) = sockets.socket(token).map(|socket| *socket) else { return };
-        self.set(socket, NOTHING);
-        if result == -libc::ECANCELED || sockets.receiving(token).is_none() {
+        let Some((socket, wants)) = sockets.look_up(token) else { return };
+        socket.hold(Holds::Nothing);
+        if result == -libc::ECANCELED || !wants {
             return;
         }
-        let how = if self.age_s(socket) < QUIET_S { GOES_ON } else { ONCE };
+        let how = if socket.age(self.tick) < QUIET { Holds::GoesOn } else { Holds::Once };
         self.receive(ring, token, socket, how);
         self.is_urgent = true;
     }
@@ -196,39 +160,37 @@ impl Receives {
         answer: &cqueue::Entry,
     ) -> Option<Came> {
         let mut filled = Filled::of(answer);
-        let socket = sockets.socket(token).map(|socket| *socket);
-        if let Some(unwanted) = filled.take_if(|filled| socket.is_none() || filled.length == 0) {
+        let found = sockets.look_up(token);
+        if let Some(unwanted) = filled.take_if(|filled| found.is_none() || filled.length == 0) {
             buffers.give_back(unwanted);
         }
-        let socket = socket?;
+        let (socket, wants) = found?;
         let has_ended = !cqueue::more(answer.flags());
-        let had = self.states[socket.0 as usize] & HOLDS;
+        let held = socket.holds();
         if has_ended {
-            self.set(socket, NOTHING);
+            socket.hold(Holds::Nothing);
         }
-        let wanted = sockets.receiving(token).is_some() && self.states[socket.0 as usize] & KEPT == 0;
+        let wanted = wants && !socket.has(KEPT);
         let Some(filled) = filled else {
-            return self.ended(ring, token, socket, answer, had, wanted);
+            return self.ended(ring, token, socket, answer, held, wanted);
         };
         self.note(ring);
         if has_ended && wanted {
             let is_full = filled.length == BUFFER_BYTES;
             if is_full && !self.is_last {
                 self.put_back(token, socket);
-            } else if is_full || had == GOES_ON || self.age_s(socket) < QUIET_S {
-                self.receive(ring, token, socket, GOES_ON);
+            } else if is_full || held == Holds::GoesOn || socket.age(self.tick) < QUIET {
+                self.receive(ring, token, socket, Holds::GoesOn);
                 self.is_urgent |= self.is_last;
             } else {
-                self.set(socket, POLL);
-                ring.push(Request::poll(token, socket));
+                park(ring, token, socket);
             }
         }
-        let state = &mut self.states[socket.0 as usize];
-        *state = *state & ((1 << SECOND_AT) - 1) | self.second << SECOND_AT;
+        socket.sent_at(self.tick);
         if wanted {
             return Some(Came::Bytes(token, filled));
         }
-        *state |= KEPT;
+        socket.set(KEPT);
         self.kept.entry(token).or_default().bytes.push_back(buffers.bytes(&filled).to_vec());
         buffers.give_back(filled);
         None
@@ -239,24 +201,23 @@ impl Receives {
         &mut self,
         ring: &mut Ring,
         token: Token,
-        socket: Socket,
+        socket: &mut Socket,
         answer: &cqueue::Entry,
-        had: u8,
+        held: Holds,
         wanted: bool,
     ) -> Option<Came> {
         match -answer.result() {
             // The quiet spell that it was taken back for.
             libc::ECANCELED => {
                 if wanted {
-                    self.set(socket, POLL);
-                    ring.push(Request::poll(token, socket));
+                    park(ring, token, socket);
                 }
                 return None;
             }
             // There was no buffer just then, or the kernel was interrupted.
             libc::ENOBUFS | libc::EINTR | libc::EAGAIN => {
                 if wanted {
-                    self.receive(ring, token, socket, had);
+                    self.receive(ring, token, socket, held);
                     self.is_urgent |= self.is_last;
                 }
                 return None;
@@ -270,26 +231,25 @@ impl Receives {
         if wanted {
             return Some(Came::End(token, result));
         }
-        self.states[socket.0 as usize] |= KEPT;
+        socket.set(KEPT);
         self.kept.entry(token).or_default().end = Some(result);
         None
     }
 
     /// Receiving goes on after a pause, or is asked whether there is something.
-    pub fn resume(&mut self, ring: &mut Ring, token: Token, socket: Socket) {
-        let state = self.states[socket.0 as usize];
-        if state & KEPT != 0 {
+    pub fn resume(&mut self, ring: &mut Ring, token: Token, socket: &mut Socket) {
+        if socket.has(KEPT) {
             self.resumed.push_back(token);
-        } else if state & HOLDS == NOTHING {
-            self.states[socket.0 as usize] &= !WAITS;
-            self.receive(ring, token, socket, ONCE);
+        } else if socket.holds() == Holds::Nothing {
+            socket.clear(WAITS);
+            self.receive(ring, token, socket, Holds::Once);
         }
     }
 
     /// What was kept for those who are resumed.
     pub fn next_kept(&mut self, ring: &mut Ring, sockets: &mut impl Sockets<Socket>) -> Option<Again> {
         while let Some(&token) = self.resumed.front() {
-            if let Some(socket) = sockets.receiving(token).map(|socket| *socket)
+            if let Some(socket) = sockets.receiving(token)
                 && let Some(kept) = self.kept.get_mut(&token)
             {
                 if let Some(bytes) = kept.bytes.pop_front() {
@@ -300,8 +260,8 @@ impl Receives {
                 self.forget(token, socket);
                 match end {
                     Some(result) => return Some(Again::End(token, result)),
-                    None if self.states[socket.0 as usize] & HOLDS == NOTHING => {
-                        self.receive(ring, token, socket, ONCE);
+                    None if socket.holds() == Holds::Nothing => {
+                        self.receive(ring, token, socket, Holds::Once);
                     }
                     None => {}
                 }
@@ -314,70 +274,56 @@ impl Receives {
     }
 
     /// The connection closes.
-    pub fn close(&mut self, ring: &mut Ring, token: Token, socket: Socket) {
-        let state = self.states[socket.0 as usize];
-        match state & HOLDS {
-            NOTHING => {}
-            POLL => ring.push(Request::cancel(Tag::Poll(token))),
-            _ => ring.push(Request::cancel(Tag::Receive(token))),
+    pub fn close(&mut self, ring: &mut Ring, token: Token, mut socket: Socket) {
+        match socket.holds() {
+            Holds::Nothing => {}
+            Holds::Poll => ring.push(Request::cancel(Tag::Poll(token))),
+            Holds::Once | Holds::GoesOn => ring.push(Request::cancel(Tag::Receive(token))),
         }
-        if state & KEPT != 0 {
-            self.forget(token, socket);
+        if socket.has(KEPT) {
+            self.forget(token, &mut socket);
         }
-        self.states[socket.0 as usize] = 0;
     }
 
-    fn forget(&mut self, token: Token, socket: Socket) {
+    fn forget(&mut self, token: Token, socket: &mut Socket) {
         self.kept.remove(&token);
-        self.states[socket.0 as usize] &= !KEPT;
+        socket.clear(KEPT);
         if is_oversized(self.kept.len(), self.kept.capacity()) {
             self.kept.shrink_to(2 * self.kept.len());
         }
     }
 
-    fn put_back(&mut self, token: Token, socket: Socket) {
-        let state = &mut self.states[socket.0 as usize];
-        if *state & WAITS == 0 {
-            *state |= WAITS;
-            self.backlog.push_back((token, socket));
+    fn put_back(&mut self, token: Token, socket: &mut Socket) {
+        if !socket.has(WAITS) {
+            socket.set(WAITS);
+            self.backlog.push_back(token);
         }
     }
 
-    fn receive(&mut self, ring: &mut Ring, token: Token, socket: Socket, how: u8) {
-        self.set(socket, how);
-        if how != GOES_ON {
-            return ring.push(Request::receive(token, socket, BUFFER_BYTES as u32));
+    fn receive(&mut self, ring: &mut Ring, token: Token, socket: &mut Socket, how: Holds) {
+        socket.hold(how);
+        if how != Holds::GoesOn {
+            return ring.push(Request::receive(token, socket.place(), BUFFER_BYTES as u32));
         }
-        ring.push(Request::receive_on(token, socket, BUFFER_BYTES as u32, GOES_ON_BYTES));
-        let state = &mut self.states[socket.0 as usize];
-        if *state & LISTED == 0 {
-            *state |= LISTED;
-            self.busy.push_back((token, socket));
+        ring.push(Request::receive_on(token, socket.place(), BUFFER_BYTES as u32, GOES_ON_BYTES));
+        if !socket.has(LISTED) {
+            socket.set(LISTED);
+            self.busy.push_back(token);
         }
     }
 
-    /// Somebody has sent something: seconds count.
+    /// Somebody has sent something: time counts.
     #[inline]
     fn note(&mut self, ring: &mut Ring) {
-        self.silent_s = 0;
+        self.silent = 0;
         if !self.ticks {
             self.ticks = true;
             ring.push(Request::tick());
         }
     }
+}
 
-    #[cfg(test)]
-    pub fn holds(&self, socket: Socket) -> u8 {
-        self.states[socket.0 as usize] & HOLDS
-    }
-
-    fn set(&mut self, socket: Socket, holds: u8) {
-        let state = &mut self.states[socket.0 as usize];
-        *state = *state & !HOLDS | holds;
-    }
-
-    /// Seconds since it last sent something, of eight.
-    fn age_s(&self, socket: Socket) -> u8 {
-        self.second.wrapping_sub(self.states[socket.0 as usize] >> SECOND_AT) & 7
-    }
+fn park(ring: &mut Ring, token: Token, socket: &mut Socket) {
+    socket.hold(Holds::Poll);
+    ring.push(Request::poll(token, socket.place()));
 }

@@ -1,7 +1,7 @@
 //! What the kernel is asked for, and how its answer is known again. A request without pointers is made safely; one
 //! with pointers is made by the type that owns what they point to.
 
-use super::Socket;
+use super::socket::Place;
 use crate::engine::io::Token;
 use io_uring::{
     opcode,
@@ -10,6 +10,8 @@ use io_uring::{
 };
 use std::{num::NonZeroU32, os::fd::RawFd};
 
+/// Whether a connection is busy or quiet is told in ticks of so many milliseconds.
+pub const TICK_MS: u32 = 1_000;
 /// Buffers that receives pick from.
 pub const BUFFERS: u16 = 0;
 /// Offsets of `ioprio` and `optlen` in an entry, which `io_uring` has no names for in an accept and in a receive.
@@ -91,8 +93,8 @@ pub struct Request(pub(super) Entry);
 
 impl Request {
     /// Tells once when something can be read.
-    pub fn poll(token: Token, socket: Socket) -> Self {
-        let entry = opcode::PollAdd::new(Fixed(socket.0), libc::POLLIN as u32).build();
+    pub fn poll(token: Token, place: Place) -> Self {
+        let entry = opcode::PollAdd::new(Fixed(place.0), libc::POLLIN as u32).build();
         Self(entry.user_data(Tag::Poll(token).bits()))
     }
 
@@ -103,14 +105,14 @@ impl Request {
     }
 
     /// Receives once, `most` bytes into the next buffer.
-    pub fn receive(token: Token, socket: Socket, most: u32) -> Self {
-        let entry = opcode::Recv::new(Fixed(socket.0), std::ptr::null_mut(), most).buf_group(BUFFERS).build();
+    pub fn receive(token: Token, place: Place, most: u32) -> Self {
+        let entry = opcode::Recv::new(Fixed(place.0), std::ptr::null_mut(), most).buf_group(BUFFERS).build();
         Self(entry.flags(Flags::BUFFER_SELECT).user_data(Tag::Receive(token).bits()))
     }
 
     /// Receives again and again, `each` bytes at a time, until it has been `most` bytes.
-    pub fn receive_on(token: Token, socket: Socket, each: u32, most: u32) -> Self {
-        let entry = opcode::RecvMulti::new(Fixed(socket.0), BUFFERS).len(each).build();
+    pub fn receive_on(token: Token, place: Place, each: u32, most: u32) -> Self {
+        let entry = opcode::RecvMulti::new(Fixed(place.0), BUFFERS).len(each).build();
         Self(with_optlen(entry.user_data(Tag::Receive(token).bits()), most))
     }
 
@@ -120,15 +122,15 @@ impl Request {
     }
 
     /// Gives the socket's place back.
-    pub fn close(socket: Socket) -> Self {
-        Self::quiet(opcode::Close::new(Fixed(socket.0)).build())
+    pub fn close(place: Place) -> Self {
+        Self::quiet(opcode::Close::new(Fixed(place.0)).build())
     }
 
     /// What is not sent is dropped when the socket closes, with a reset.
-    pub fn reset(socket: Socket) -> Self {
+    pub fn reset(place: Place) -> Self {
         static LINGER: libc::linger = libc::linger { l_onoff: 1, l_linger: 0 };
         let entry = opcode::SetSockOpt::new(
-            Fixed(socket.0),
+            Fixed(place.0),
             libc::SOL_SOCKET as u32,
             libc::SO_LINGER as u32,
             (&raw const LINGER).cast(),
@@ -138,15 +140,15 @@ impl Request {
     }
 
     /// A descriptor for this socket.
-    pub fn install(socket: Socket, number: u32) -> Self {
-        let entry = opcode::FixedFdInstall::new(Fixed(socket.0), 0).build();
+    pub fn install(place: Place, number: u32) -> Self {
+        let entry = opcode::FixedFdInstall::new(Fixed(place.0), 0).build();
         Self(entry.user_data(Tag::Asked(number).bits()))
     }
 
-    /// Comes back in a second.
+    /// Comes back after a tick.
     pub fn tick() -> Self {
-        static SECOND: Timespec = Timespec::new().sec(1);
-        Self(opcode::Timeout::new(&raw const SECOND).build().user_data(Tag::Tick.bits()))
+        static TICK: Timespec = Timespec::new().nsec(TICK_MS * 1_000_000);
+        Self(opcode::Timeout::new(&raw const TICK).build().user_data(Tag::Tick.bits()))
     }
 
     /// Places for `sockets` are found and written over them.
@@ -187,9 +189,9 @@ impl Request {
     /// # Safety
     /// They are valid and unchanged until the answer has come, or with `MSG_DONTWAIT` until it was submitted.
     #[allow(unsafe_code)]
-    pub unsafe fn send(socket: Socket, bytes: *const u8, length: usize, flags: i32, tag: Tag) -> Self {
+    pub unsafe fn send(place: Place, bytes: *const u8, length: usize, flags: i32, tag: Tag) -> Self {
         let length = u32::try_from(length).unwrap_or(u32::MAX);
-        let entry = opcode::Send::new(Fixed(socket.0), bytes, length).flags(flags | libc::MSG_NOSIGNAL);
+        let entry = opcode::Send::new(Fixed(place.0), bytes, length).flags(flags | libc::MSG_NOSIGNAL);
         Self(entry.build().user_data(tag.bits()))
     }
 
@@ -198,8 +200,8 @@ impl Request {
     /// # Safety
     /// As with [`Request::send`], for the message too.
     #[allow(unsafe_code)]
-    pub unsafe fn send_message(socket: Socket, message: *const libc::msghdr, flags: i32, tag: Tag) -> Self {
-        let entry = opcode::SendMsg::new(Fixed(socket.0), message);
+    pub unsafe fn send_message(place: Place, message: *const libc::msghdr, flags: i32, tag: Tag) -> Self {
+        let entry = opcode::SendMsg::new(Fixed(place.0), message);
         Self(entry.flags((flags | libc::MSG_NOSIGNAL) as u32).build().user_data(tag.bits()))
     }
 

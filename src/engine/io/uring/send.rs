@@ -2,9 +2,9 @@
 //! room waits for it.
 
 use super::{
-    Socket,
     request::{Request, Tag},
     ring::Ring,
+    socket::Place,
 };
 use crate::engine::{
     chunks::is_oversized,
@@ -51,16 +51,16 @@ impl Flight {
 
     /// Who asks with it keeps the flight until the kernel is done.
     #[allow(unsafe_code)]
-    fn request(&self, socket: Socket, flags: i32, tag: Tag) -> Request {
+    fn request(&self, place: Place, flags: i32, tag: Tag) -> Request {
         match (&self.message, self.gather.as_slice()) {
             (None, Some(bytes)) => {
                 // SAFETY: the bytes are on the heap, the flight owns them, and it is let go of only when the answer
                 // has come, or with MSG_DONTWAIT after the submission.
-                unsafe { Request::send(socket, bytes.as_ptr(), bytes.len(), flags, tag) }
+                unsafe { Request::send(place, bytes.as_ptr(), bytes.len(), flags, tag) }
             }
             (Some(message), _) => {
                 // SAFETY: as above; the message is on the heap and owned by the flight too.
-                unsafe { Request::send_message(socket, &raw const message.header, flags, tag) }
+                unsafe { Request::send_message(place, &raw const message.header, flags, tag) }
             }
             (None, None) => unreachable!("a gather of several segments has a message"),
         }
@@ -86,7 +86,7 @@ impl Message {
 #[derive(Default)]
 pub struct Sends {
     /// Put off, in order; and what the kernel has answered to each.
-    group: VecDeque<(Token, Socket, Flight)>,
+    group: VecDeque<(Token, Place, Flight)>,
     answers: Vec<i32>,
     /// How many of the group were told of.
     told: usize,
@@ -98,16 +98,16 @@ pub struct Sends {
 
 impl Sends {
     /// Puts a send off until the group is begun.
-    pub fn put(&mut self, ring: &mut Ring, token: Token, socket: Socket, gather: Box<Gather>) {
+    pub fn put(&mut self, ring: &mut Ring, token: Token, place: Place, gather: Box<Gather>) {
         if self.group.is_empty() {
             (self.told, self.is_submitted) = (0, false);
             self.answers.clear();
         }
         let flight = Flight::new(gather);
         let number = self.answers.len() as u32;
-        ring.push(flight.request(socket, NOW, Tag::Now(number)).unless_done());
+        ring.push(flight.request(place, NOW, Tag::Now(number)).unless_done());
         self.answers.push(SILENT);
-        self.group.push_back((token, socket, flight));
+        self.group.push_back((token, place, flight));
     }
 
     /// Whether the group has still to be begun.
@@ -125,17 +125,17 @@ impl Sends {
 
     /// What became of the next of the group.
     pub fn outcome(&mut self, ring: &mut Ring) -> Option<Sending> {
-        let (token, socket, flight) = self.group.pop_front()?;
+        let (token, place, flight) = self.group.pop_front()?;
         let answer = self.answers[self.told];
         self.told += 1;
-        Some(self.judge(ring, token, socket, flight, answer))
+        Some(self.judge(ring, token, place, flight, answer))
     }
 
     /// One send alone, up to its submission.
-    pub fn begin_single(&mut self, ring: &mut Ring, socket: Socket, gather: Box<Gather>) -> SingleSend {
+    pub fn begin_single(&mut self, ring: &mut Ring, place: Place, gather: Box<Gather>) -> SingleSend {
         let flight = Flight::new(gather);
         self.single = SILENT;
-        ring.push(flight.request(socket, NOW, Tag::Now(SINGLE)).unless_done());
+        ring.push(flight.request(place, NOW, Tag::Now(SINGLE)).unless_done());
         SingleSend(flight)
     }
 
@@ -144,22 +144,15 @@ impl Sends {
         &mut self,
         ring: &mut Ring,
         token: Token,
-        socket: Socket,
+        place: Place,
         SingleSend(flight): SingleSend,
         is_broken: bool,
     ) -> Sending {
         let answer = if is_broken { -libc::EIO } else { self.single };
-        self.judge(ring, token, socket, flight, answer)
+        self.judge(ring, token, place, flight, answer)
     }
 
-    fn judge(
-        &mut self,
-        ring: &mut Ring,
-        token: Token,
-        socket: Socket,
-        flight: Flight,
-        answer: i32,
-    ) -> Sending {
+    fn judge(&mut self, ring: &mut Ring, token: Token, place: Place, flight: Flight, answer: i32) -> Sending {
         let Flight { mut gather, length, .. } = flight;
         let sent = match answer {
             SILENT => return Sending::Done(gather, Ok(length)),
@@ -172,13 +165,13 @@ impl Sends {
             return Sending::Done(gather, Ok(sent));
         }
         gather.compact();
-        self.park(ring, token, socket, Flight::new(gather));
+        self.park(ring, token, place, Flight::new(gather));
         Sending::Pending(sent)
     }
 
     /// Some of it is sent as soon as there is room for some.
-    fn park(&mut self, ring: &mut Ring, token: Token, socket: Socket, flight: Flight) {
-        ring.push(flight.request(socket, 0, Tag::Send(token)));
+    fn park(&mut self, ring: &mut Ring, token: Token, place: Place, flight: Flight) {
+        ring.push(flight.request(place, 0, Tag::Send(token)));
         let before = self.parked.insert(token, flight);
         debug_assert!(before.is_none(), "one send a connection at a time");
     }
@@ -197,17 +190,17 @@ impl Sends {
         &mut self,
         ring: &mut Ring,
         token: Token,
-        socket: Option<Socket>,
+        place: Option<Place>,
         answer: i32,
     ) -> Option<(Box<Gather>, io::Result<usize>)> {
         let flight = self.parked.remove(&token)?;
         if is_oversized(self.parked.len(), self.parked.capacity()) {
             self.parked.shrink_to(2 * self.parked.len());
         }
-        if let Some(socket) = socket
+        if let Some(place) = place
             && is_for_now(answer)
         {
-            self.park(ring, token, socket, flight);
+            self.park(ring, token, place, flight);
             return None;
         }
         let result =

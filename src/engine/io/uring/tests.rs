@@ -1,6 +1,6 @@
 //! What a turn of the backend brings, from real sockets. Where the kernel refuses io_uring, there is nothing to test.
 
-use super::*;
+use super::{socket::Holds, *};
 use crate::engine::outbox::Outbox;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -18,12 +18,9 @@ struct Open {
 }
 
 impl Sockets<Socket> for Open {
-    fn receiving(&mut self, token: Token) -> Option<&mut Socket> {
-        self.sockets.get_mut(&token).filter(|_| self.paused != Some(token))
-    }
-
-    fn socket(&mut self, token: Token) -> Option<&mut Socket> {
-        self.sockets.get_mut(&token)
+    fn look_up(&mut self, token: Token) -> Option<(&mut Socket, bool)> {
+        let wants = self.paused != Some(token);
+        self.sockets.get_mut(&token).map(|socket| (socket, wants))
     }
 
     fn is_dropping(&self, token: Token) -> bool {
@@ -89,8 +86,10 @@ impl World {
         Token { index, generation: NonZeroU32::new(index + 1).unwrap() }
     }
 
-    fn socket(&self, index: u32) -> Socket {
-        self.open.sockets[&self.token(index)]
+    /// As the reactor would ask: with its own socket in hand.
+    fn with<R>(&mut self, index: u32, ask: impl FnOnce(&mut Uring, Token, &mut Socket) -> R) -> R {
+        let token = self.token(index);
+        ask(&mut self.uring, token, self.open.sockets.get_mut(&token).unwrap())
     }
 
     /// One turn; the bytes that it brought, piece by piece.
@@ -147,8 +146,8 @@ impl World {
     }
 
     fn send(&mut self, index: u32, bytes: &[u8]) -> Sending {
-        let (gather, mut socket) = (self.gather(bytes), self.socket(index));
-        self.uring.send(self.token(index), &mut socket, gather)
+        let gather = self.gather(bytes);
+        self.with(index, |uring, token, socket| uring.send(token, socket, gather))
     }
 
     fn close(&mut self, index: u32, reset: bool) {
@@ -246,8 +245,7 @@ fn a_paused_connection_gets_later_what_came_meanwhile_and_its_end_behind_it() {
         world.turn(Some(Duration::from_millis(1)));
         assert!(world.came[&0].len() <= 50 && world.ended.is_empty());
         world.open.paused = None;
-        let (token, mut socket) = (world.token(0), world.socket(0));
-        world.uring.resume(token, &mut socket);
+        world.with(0, |uring, token, socket| uring.resume(token, socket));
         world.until(|world| world.ended.contains_key(&0));
         assert!(world.came[&0] == expected && world.ended[&0]);
     }
@@ -305,8 +303,8 @@ fn sends_of_a_group_are_told_in_order_with_what_became_of_each() {
     world.connect();
     world.until(|world| world.open.sockets.len() == 3);
     for index in [0, 2, 3] {
-        let (gather, mut socket) = (world.gather(&[7; 3_000]), world.socket(index));
-        world.uring.put(world.token(index), &mut socket, gather);
+        let gather = world.gather(&[7; 3_000]);
+        world.with(index, |uring, token, socket| uring.put(token, socket, gather));
     }
     assert!(matches!(world.uring.outcome(), Some(Sending::Done(_, Err(_)))));
     for _ in 0..2 {
@@ -348,15 +346,15 @@ fn a_close_ends_or_resets_and_a_send_in_flight_comes_back() {
 fn a_shutdown_ends_our_direction_alone() {
     let Some(mut world) = World::connected(1) else { return };
     assert!(matches!(world.send(0, b"last"), Sending::Done(_, Ok(4))));
-    let (token, mut socket) = (world.token(0), world.socket(0));
-    world.uring.shutdown(token, &mut socket);
+    world.with(0, |uring, token, socket| uring.shutdown(token, socket));
     world.turn(Some(Duration::ZERO));
     let mut text = String::new();
     world.peers[0].read_to_string(&mut text).unwrap();
     assert_eq!(text, "last");
     world.peers[0].write_all(b"heard").unwrap();
     world.until(|world| world.came.contains_key(&0));
-    assert_eq!(world.uring.peer(&socket), Some(world.peers[0].local_addr().unwrap()));
+    let peer = world.with(0, |uring, _, socket| uring.peer(socket));
+    assert_eq!(peer, Some(world.peers[0].local_addr().unwrap()));
 }
 
 #[test]
@@ -401,9 +399,9 @@ fn a_quiet_connection_is_parked_and_a_busy_one_needs_no_request_a_message() {
         world.peers[0].write_all(b"x").unwrap();
         world.until(|world| world.came.get(&0).is_some_and(|came| came.len() == round));
     }
-    let holds = |world: &World| world.uring.receives.holds(world.open.sockets[&world.token(0)]);
-    assert_eq!(holds(&world), receive::GOES_ON);
-    world.until(|world| holds(world) == receive::POLL);
+    let holds = |world: &World| world.open.sockets[&world.token(0)].holds();
+    assert_eq!(holds(&world), Holds::GoesOn);
+    world.until(|world| holds(world) == Holds::Poll);
     world.peers[0].write_all(b"y").unwrap();
     world.until(|world| world.came[&0].len() == 5);
 }

@@ -1,7 +1,11 @@
 //! Where a socket needs a descriptor after all: on its way to another reactor, for its addresses, and for its end,
 //! which the kernel would otherwise leave to a thread of its own.
 
-use super::{Socket, request::Request, ring::Ring};
+use super::{
+    request::Request,
+    ring::Ring,
+    socket::{Place, Socket},
+};
 use crate::engine::io::{
     Token,
     handover::{Desk, Parcel},
@@ -36,7 +40,7 @@ pub struct Transfers {
     adopted: VecDeque<Parcel<Socket>>,
     pub lost: usize,
     /// Whose direction is to end.
-    shut: Vec<(Token, Socket)>,
+    shut: Vec<(Token, Place)>,
     /// Asked for and answered; descriptors, and then places, of those who come.
     answers: Vec<i32>,
     numbers: Vec<RawFd>,
@@ -74,8 +78,8 @@ impl Transfers {
         self.leaving += 1;
     }
 
-    pub fn shut_down(&mut self, token: Token, socket: Socket) {
-        self.shut.push((token, socket));
+    pub fn shut_down(&mut self, token: Token, place: Place) {
+        self.shut.push((token, place));
     }
 
     /// The connection closes, which ends its direction too.
@@ -95,18 +99,18 @@ impl Transfers {
 
     /// Begins to get descriptors for those whose direction is to end and for those who are dealt; how many.
     pub fn begin(&mut self, ring: &mut Ring) -> usize {
-        let shut = self.shut.iter().map(|(_, socket)| *socket);
-        let sockets: Vec<_> = shut.chain(self.dealt.iter().map(|(_, parcel)| parcel.socket)).collect();
-        let count = sockets.len().min(TOGETHER);
-        self.ask(ring, &sockets[..count]);
+        let shut = self.shut.iter().map(|(_, place)| *place);
+        let places: Vec<_> = shut.chain(self.dealt.iter().map(|(_, parcel)| parcel.socket.place())).collect();
+        let count = places.len().min(TOGETHER);
+        self.ask(ring, &places[..count]);
         count
     }
 
-    fn ask(&mut self, ring: &mut Ring, sockets: &[Socket]) {
+    fn ask(&mut self, ring: &mut Ring, places: &[Place]) {
         self.answers.clear();
-        self.answers.resize(sockets.len(), -libc::EIO);
-        for (number, socket) in sockets.iter().enumerate() {
-            ring.push(Request::install(*socket, number as u32));
+        self.answers.resize(places.len(), -libc::EIO);
+        for (number, place) in places.iter().enumerate() {
+            ring.push(Request::install(*place, number as u32));
         }
     }
 
@@ -120,7 +124,7 @@ impl Transfers {
             }
         }
         for (number, (to, parcel)) in (ends..count).zip(self.dealt.drain(..count - ends)) {
-            ring.push(Request::close(parcel.socket));
+            ring.push(Request::close(parcel.socket.place()));
             match installed(&mut self.answers, number) {
                 Some(socket) => {
                     self.outgoing[to].push(Parcel { socket, peer: parcel.peer, local: parcel.local });
@@ -178,7 +182,7 @@ impl Transfers {
         let done = usize::try_from(self.answers.first().copied().unwrap_or(0)).unwrap_or(0);
         let count = self.incoming.len();
         for (parcel, place) in self.incoming.drain(..).zip(&self.numbers).take(done) {
-            let socket = Socket(*place as u32);
+            let socket = Socket::new(Place(*place as u32));
             self.adopted.push_back(Parcel { socket, peer: parcel.peer, local: parcel.local });
         }
         self.lost += count - done;
@@ -198,8 +202,8 @@ impl Transfers {
     }
 
     /// Asks for one descriptor.
-    pub fn begin_one(&mut self, ring: &mut Ring, socket: Socket) {
-        self.ask(ring, &[socket]);
+    pub fn begin_one(&mut self, ring: &mut Ring, place: Place) {
+        self.ask(ring, &[place]);
     }
 
     pub fn end_one(&mut self) -> Option<OwnedFd> {
