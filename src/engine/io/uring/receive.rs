@@ -23,7 +23,8 @@ const GOES_ON_BYTES: u32 = 2 * BUFFER_BYTES as u32;
 const BACKLOG_RECEIVES: usize = 2;
 /// Busy connections that a turn looks at for who has gone quiet.
 const LOOKS: usize = 64;
-/// Ticks without bytes after which a connection is quiet.
+/// Ticks without bytes after which a connection is quiet. Up to half a second between two messages a receive that goes on
+/// saves a twentieth of an echo; beyond, nothing, and it takes 560 bytes more of the kernel than a poll.
 const QUIET: u8 = 2;
 /// After so many without bytes from anybody nothing ticks.
 const RESTS: u8 = 4;
@@ -69,8 +70,7 @@ pub struct Receives {
 impl Receives {
     /// A new connection: its request is on the way.
     pub fn open(&mut self, ring: &mut Ring, token: Token, socket: &mut Socket) {
-        // Long ago.
-        socket.sent_at(self.tick.wrapping_sub(4));
+        socket.sent_long_before(self.tick);
         self.receive(ring, token, socket, Holds::Once);
     }
 

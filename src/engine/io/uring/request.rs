@@ -8,10 +8,10 @@ use io_uring::{
     squeue::{Entry, Flags},
     types::{DestinationSlot, Fd, Fixed, Timespec},
 };
-use std::{num::NonZeroU32, os::fd::RawFd};
+use std::{num::NonZeroU32, os::fd::RawFd, time::Duration};
 
-/// Whether a connection is busy or quiet is told in ticks of so many milliseconds.
-pub const TICK_MS: u32 = 1_000;
+/// Whether a connection is busy or quiet is told in ticks.
+pub const TICK: Duration = Duration::from_millis(250);
 /// Buffers that receives pick from.
 pub const BUFFERS: u16 = 0;
 /// Offsets of `ioprio` and `optlen` in an entry, which `io_uring` has no names for in an accept and in a receive.
@@ -147,8 +147,8 @@ impl Request {
 
     /// Comes back after a tick.
     pub fn tick() -> Self {
-        static TICK: Timespec = Timespec::new().nsec(TICK_MS * 1_000_000);
-        Self(opcode::Timeout::new(&raw const TICK).build().user_data(Tag::Tick.bits()))
+        static EACH: Timespec = Timespec::new().nsec(TICK.subsec_nanos());
+        Self(opcode::Timeout::new(&raw const EACH).build().user_data(Tag::Tick.bits()))
     }
 
     /// Places for `sockets` are found and written over them.

@@ -29,9 +29,10 @@ pub const KEPT: u32 = 1 << (PLACE_BITS + 1);
 pub const LISTED: u32 = 1 << (PLACE_BITS + 2);
 const HOLDS_AT: u32 = PLACE_BITS + 3;
 const HOLDS: u32 = 0b11 << HOLDS_AT;
-/// The tick, of eight, in which it last sent something.
+/// The tick in which it last sent something, as far as there are bits for it.
 const TICK_AT: u32 = PLACE_BITS + 5;
-const TICK: u32 = 0b111 << TICK_AT;
+const TICK: u32 = u32::MAX << TICK_AT;
+const TICKS: u8 = (TICK >> TICK_AT) as u8;
 
 /// A connection's socket.
 #[derive(Debug, PartialEq, Eq)]
@@ -79,16 +80,21 @@ impl Socket {
         self.0 &= !flag;
     }
 
+    /// It last sent something long ago.
+    pub fn sent_long_before(&mut self, tick: u8) {
+        self.sent_at(tick.wrapping_sub(TICKS / 2));
+    }
+
     /// It has sent something in this tick.
     #[inline]
     pub fn sent_at(&mut self, tick: u8) {
-        self.0 = self.0 & !TICK | u32::from(tick & 7) << TICK_AT;
+        self.0 = self.0 & !TICK | u32::from(tick) << TICK_AT;
     }
 
-    /// Ticks since it last sent something, of eight.
+    /// Ticks since it last sent something; who was silent for half a minute may count as if he had just spoken.
     #[inline]
     pub fn age(&self, tick: u8) -> u8 {
-        tick.wrapping_sub(((self.0 & TICK) >> TICK_AT) as u8) & 7
+        tick.wrapping_sub(((self.0 & TICK) >> TICK_AT) as u8) & TICKS
     }
 }
 
@@ -101,7 +107,7 @@ mod tests {
         for number in [0, 1, 77, PLACES - 1] {
             let mut socket = Socket::new(Place(number));
             assert_eq!((socket.holds(), socket.age(0)), (Holds::Nothing, 0));
-            for tick in 0..20 {
+            for tick in (0..=u8::MAX).step_by(5) {
                 socket.sent_at(tick);
                 for holds in [Holds::GoesOn, Holds::Poll, Holds::Once, Holds::Nothing] {
                     socket.hold(holds);
@@ -110,7 +116,7 @@ mod tests {
                         socket.set(flag);
                         assert!(socket.has(flag) && !socket.has((WAITS | KEPT | LISTED) & !flag));
                         assert_eq!((socket.place(), socket.holds()), (Place(number), holds));
-                        assert_eq!((socket.age(tick), socket.age(tick + 3)), (0, 3));
+                        assert_eq!((socket.age(tick), socket.age(tick.wrapping_add(3))), (0, 3));
                         socket.clear(flag);
                     }
                 }
