@@ -35,6 +35,7 @@ const LONGER: &str = "Over 600 lines:";
 /// table, memory that goes back to the kernel, what io_uring shares with it, and allocators that count or poison.
 const UNSAFE: &[&str] = &[
     "benches/peers/src/bin/bare-uring.rs",
+    "benches/peers/src/bin/zero-copy.rs",
     "src/engine/io/uring/accept.rs",
     "src/engine/io/uring/buffers.rs",
     "src/engine/io/uring/probe.rs",
