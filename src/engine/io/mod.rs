@@ -11,6 +11,7 @@ pub mod listener;
 pub mod memory;
 mod no_kernel;
 pub mod sim;
+mod standing;
 pub mod uring;
 pub mod waker;
 

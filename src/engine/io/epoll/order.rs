@@ -3,9 +3,9 @@
 //! the first, and from the others for as long as it stays short: however many come, or however much they send,
 //! whoever was there before waits for one short turn.
 
-use crate::engine::io::Token;
+use crate::engine::io::{Token, standing::Standing};
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -18,9 +18,6 @@ pub const BACKLOG_RECEIVES: usize = 8;
 const LONG: Duration = Duration::from_millis(1);
 /// Receives between two looks at the clock.
 const LOOK_EVERY: usize = 4;
-/// Who has been here for less than this, or up to twice as long, has just come; and who has sent too much for one
-/// receive is taken to do so again for as long.
-const YOUNG_FOR: Duration = Duration::from_secs(1);
 /// Lists keep room for so many entries when they are empty.
 const KEEP: usize = 256;
 
@@ -48,9 +45,9 @@ pub struct Order {
     waiting: HashMap<Token, bool>,
     /// Those in it whose peer has reset the connection.
     broken: Vec<Token>,
-    /// Who has sent too much for one receive since `marked`, and before. After a stall each of them would have a
-    /// whole receive of work in front of those who have a message.
-    heavy: [HashSet<Token>; 2],
+    standing: Standing,
+    /// When its period began.
+    marked: Instant,
     /// What may still be read in this turn: of the settled, also before the clock is looked at; and of the backlog.
     settled_left: usize,
     before_look: usize,
@@ -58,11 +55,6 @@ pub struct Order {
     /// One of those who have just come was read from in this turn.
     goes_on: bool,
     began: Instant,
-    /// Generations after this one have just come; those after `mark` came since `marked`.
-    settled_to: u32,
-    mark: u32,
-    newest: u32,
-    marked: Instant,
 }
 
 impl Order {
@@ -73,30 +65,27 @@ impl Order {
             backlog: VecDeque::new(),
             waiting: HashMap::new(),
             broken: Vec::new(),
-            heavy: Default::default(),
+            standing: Standing::default(),
+            marked: now,
             settled_left: 0,
             before_look: 0,
             goes_on: false,
             backlog_left: 0,
             began: now,
-            settled_to: 0,
-            mark: 0,
-            newest: 0,
-            marked: now,
         }
     }
 
-    /// A connection has just come. Generations are given in order.
+    /// A connection has just come.
     pub fn opened(&mut self, token: Token) {
-        self.newest = token.generation.get();
+        self.standing.opened(token);
     }
 
     /// There is something to read.
     #[inline]
     pub fn add(&mut self, readable: Readable) {
-        if self.is_young(readable.token) {
+        if self.standing.is_young(readable.token) {
             self.wait_as(readable, Lane::Young);
-        } else if self.is_heavy(readable.token) {
+        } else if self.standing.is_heavy(readable.token) {
             self.wait_as(readable, Lane::Backlog);
         } else {
             self.settled.push_back(readable);
@@ -120,7 +109,7 @@ impl Order {
 
     /// There is more to receive than one receive has brought.
     pub fn put_back(&mut self, readable: Readable) {
-        self.heavy[0].insert(readable.token);
+        self.standing.sent_much(readable.token);
         self.wait_as(readable, Lane::Backlog);
     }
 
@@ -131,11 +120,9 @@ impl Order {
         self.before_look = LOOK_EVERY;
         self.goes_on = false;
         self.backlog_left = BACKLOG_RECEIVES;
-        if now - self.marked >= YOUNG_FOR {
-            (self.settled_to, self.mark, self.marked) = (self.mark, self.newest, now);
-            self.heavy.swap(0, 1);
-            self.heavy[0].clear();
-            self.heavy[0].shrink_to(KEEP);
+        if now - self.marked >= Standing::PERIOD {
+            self.marked = now;
+            self.standing.period_ends();
         }
     }
 
@@ -221,17 +208,6 @@ impl Order {
                 Lane::Settled | Lane::Backlog => self.backlog.push_back(token),
             }
         }
-    }
-
-    #[inline]
-    fn is_heavy(&self, token: Token) -> bool {
-        self.heavy.iter().any(|heavy| !heavy.is_empty() && heavy.contains(&token))
-    }
-
-    #[inline]
-    fn is_young(&self, token: Token) -> bool {
-        // Behind by less than half the numbers there are, also when they have begun again.
-        (token.generation.get().wrapping_sub(self.settled_to) as i32) > 0
     }
 }
 

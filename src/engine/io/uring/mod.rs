@@ -1,11 +1,12 @@
 //! The backend on io_uring: requests go to the kernel together, and its answers come back in a queue that is read
 //! without a call. Sockets are in a table of the ring's own, and are no descriptors; only its own requests reach them.
 //!
-//! The way of a turn: `wait` submits what was asked for and sleeps until there are answers; `next` sorts them
-//! (`receive`, `accept`, `transfer`), and the sends of a flush (`send`) are one submission.
+//! The way of a turn: `wait` submits what was asked for and sleeps until there are answers; `next` takes them in their
+//! `order` to where they belong (`receive`, `accept`, `transfer`), and the sends of a flush (`send`) are one submission.
 
 mod accept;
 mod buffers;
+mod order;
 mod probe;
 mod receive;
 mod request;
@@ -21,7 +22,8 @@ pub use self::{
 
 use self::{
     accept::{Accepted, Accepts, New},
-    buffers::{Buffers, Filled},
+    buffers::{BUFFER_BYTES, Buffers, Filled},
+    order::Order,
     receive::{Again, Came, Receives},
     request::{Request, Tag},
     ring::Ring,
@@ -37,7 +39,7 @@ use super::{
 };
 use crate::engine::outbox::Gather;
 use io_uring::cqueue::{self, Entry};
-use std::{collections::VecDeque, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 /// Answers of one turn, about: so many disconnects take some milliseconds.
 const ANSWERS: usize = 256;
@@ -77,9 +79,9 @@ pub struct Uring {
     /// Places, and how many are taken.
     sockets: u32,
     taken: usize,
-    /// Answers that this turn has still to look at; those that a parked connection has bytes go first.
+    /// Answers that this turn has still to look at; those that a parked connection has bytes go before all others.
     polled: Vec<Entry>,
-    ready: VecDeque<Entry>,
+    order: Order,
     /// And those of the next.
     upcoming: Vec<Entry>,
     /// Answers of the last turn.
@@ -126,7 +128,7 @@ impl Uring {
             sockets,
             taken: 0,
             polled: Vec::new(),
-            ready: VecDeque::new(),
+            order: Order::default(),
             upcoming: Vec::new(),
             load: 0,
             turn_begins: false,
@@ -173,7 +175,7 @@ impl Uring {
 
     /// Brings forward what the last submission has brought.
     fn bring_forward(&mut self) {
-        self.ready.extend(self.upcoming.drain(..));
+        self.upcoming.drain(..).for_each(|answer| self.order.add(answer));
     }
 
     /// Answers for this turn.
@@ -181,7 +183,7 @@ impl Uring {
         for answer in self.upcoming.drain(..) {
             match Tag::of(answer.user_data()) {
                 Tag::Poll(_) => self.polled.push(answer),
-                _ => self.ready.push_back(answer),
+                _ => self.order.add(answer),
             }
         }
     }
@@ -232,9 +234,12 @@ impl Uring {
     fn look(&mut self, answer: &Entry, sockets: &mut impl Sockets<Socket>) -> Option<Done> {
         match Tag::of(answer.user_data()) {
             Tag::Receive(token) => {
-                let Self { ring, buffers, receives, .. } = self;
+                let Self { ring, buffers, receives, order, .. } = self;
                 match receives.received(ring, buffers, sockets, token, answer)? {
-                    Came::Bytes(token, filled) => Some(Done::Bytes(token, filled)),
+                    Came::Bytes(token, filled) => {
+                        order.brings(token, filled.length == BUFFER_BYTES);
+                        Some(Done::Bytes(token, filled))
+                    }
                     Came::End(token, result) => Some(Done::Other(Completion::Ended { token, result })),
                 }
             }
@@ -266,6 +271,7 @@ impl Uring {
             }
             Tag::Tick => {
                 self.receives.tick(&mut self.ring);
+                self.order.tick();
                 None
             }
             Tag::Now(_) | Tag::Asked(_) | Tag::None => None,
@@ -445,6 +451,7 @@ impl Io for Uring {
             }
         }
         self.load = self.upcoming.len();
+        self.order.begin();
         self.collect();
         self.upcoming.shrink_to(KEEP);
         self.turn_begins = true;
@@ -460,7 +467,7 @@ impl Io for Uring {
             self.begin_turn(sockets);
         }
         let done = loop {
-            if let Some(answer) = self.ready.pop_front() {
+            if let Some(answer) = self.order.next() {
                 match self.look(&answer, sockets) {
                     Some(done) => break Some(done),
                     None => continue,
@@ -471,6 +478,15 @@ impl Io for Uring {
                     Again::Bytes(token, bytes) => Done::Kept(token, bytes),
                     Again::End(token, result) => Done::Other(Completion::Ended { token, result }),
                 });
+            }
+            if self.order.pauses() {
+                break Some(Done::Other(Completion::Pause));
+            }
+            if let Some(answer) = self.order.next_behind() {
+                match self.look(&answer, sockets) {
+                    Some(done) => break Some(done),
+                    None => continue,
+                }
             }
             if self.rounds_left > 0 && std::mem::take(&mut self.receives.is_urgent) {
                 self.rounds_left -= 1;
@@ -491,6 +507,7 @@ impl Io for Uring {
     }
 
     fn open(&mut self, token: Token, socket: &mut Socket) -> io::Result<()> {
+        self.order.opened(token);
         self.receives.open(&mut self.ring, token, socket);
         Ok(())
     }

@@ -405,3 +405,43 @@ fn a_quiet_connection_is_parked_and_a_busy_one_needs_no_request_a_message() {
     world.peers[0].write_all(b"y").unwrap();
     world.until(|world| world.came[&0].len() == 5);
 }
+
+#[test]
+fn who_was_there_before_is_brought_first_and_answered_before_the_others() {
+    let Some(mut world) = World::connected(2) else { return };
+    // As if seconds had passed.
+    for _ in 0..8 {
+        world.uring.order.tick();
+        world.uring.order.begin();
+    }
+    world.connect();
+    world.until(|world| world.open.sockets.len() == 3);
+    // The last has just come, and the first sends much.
+    let mut expected: BTreeMap<u32, usize> = BTreeMap::new();
+    for round in 0..3 {
+        for (index, bytes) in [(2, 10), (0, if round == 0 { 3 * BUFFER_BYTES } else { 10 }), (1, 10)] {
+            world.peers[index as usize].write_all(&vec![7; bytes]).unwrap();
+            *expected.entry(index).or_default() += bytes;
+        }
+        world.uring.wait(None).unwrap();
+        let mut brought = Vec::new();
+        while let Some(completion) = world.uring.next(&mut world.open) {
+            brought.push(match completion {
+                Completion::Received { token, bytes } => {
+                    world.came.entry(token.index).or_default().extend_from_slice(bytes);
+                    Some(token.index)
+                }
+                Completion::Pause => None,
+                other => panic!("nothing else happens: {other:?}"),
+            });
+        }
+        let pause = brought.iter().position(Option::is_none).expect("there is somebody behind");
+        let (first, behind) = (&brought[..pause], &brought[pause + 1..]);
+        assert!(first.contains(&Some(1)) && !first.contains(&Some(2)), "{brought:?}");
+        assert!(
+            behind.contains(&Some(2)) && behind.iter().all(|index| index.is_some_and(|index| index != 1))
+        );
+        assert!(round == 0 || !first.contains(&Some(0)), "{brought:?}");
+        world.until(|world| expected.iter().all(|(index, bytes)| world.came[index].len() == *bytes));
+    }
+}

@@ -14,10 +14,10 @@ fn order(settled: u32, young: u32) -> (Order, Instant) {
     let start = Instant::now();
     let mut order = Order::new(start);
     order.opened(token(settled));
-    order.begin(start + YOUNG_FOR);
-    order.begin(start + 2 * YOUNG_FOR);
+    order.begin(start + Standing::PERIOD);
+    order.begin(start + 2 * Standing::PERIOD);
     order.opened(token(young));
-    (order, start + 2 * YOUNG_FOR)
+    (order, start + 2 * Standing::PERIOD)
 }
 
 /// Those read from in one turn, where each receive takes so long and all but the last bring all that there is.
@@ -97,25 +97,7 @@ fn who_had_more_comes_behind_the_others_for_a_second_or_two() {
     for expected in [[2, 1], [2, 1], [1, 2]] {
         (1..=2).for_each(|number| order.event(readable(number), false));
         assert_eq!(turn(&mut order, now, Duration::ZERO), expected);
-        now += YOUNG_FOR;
+        now += Standing::PERIOD;
         assert!(turn(&mut order, now, Duration::ZERO).is_empty());
-    }
-}
-
-#[test]
-fn it_is_young_for_a_second_or_two_also_when_generations_begin_again() {
-    let start = Instant::now();
-    let mut order = Order::new(start);
-    let numbers = [1, u32::MAX - 1, u32::MAX, 1, 2].map(|number| NonZeroU32::new(number).unwrap());
-    for (second, generation) in (1..).zip(numbers) {
-        let token = Token { index: 7, generation };
-        order.settled_to = generation.get().wrapping_sub(3);
-        (order.mark, order.marked) = (order.settled_to, start);
-        order.opened(token);
-        assert!(order.is_young(token));
-        order.begin(start + YOUNG_FOR * second);
-        assert!(order.is_young(token));
-        order.begin(start + YOUNG_FOR * (second + 1));
-        assert!(!order.is_young(token), "{generation}");
     }
 }
