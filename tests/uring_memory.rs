@@ -4,7 +4,7 @@
 
 use mida::engine::{
     io::{
-        Completion, Io, Sending, Sockets, Token,
+        Completion, Io, Sending, Sockets, Token, Wants,
         handover::Desk,
         listener::Listener,
         uring::{self, Socket, Uring},
@@ -77,12 +77,8 @@ fn is_intact() -> bool {
 struct Open(HashMap<Token, Socket>);
 
 impl Sockets<Socket> for Open {
-    fn look_up(&mut self, token: Token) -> Option<(&mut Socket, bool)> {
-        self.0.get_mut(&token).map(|socket| (socket, true))
-    }
-
-    fn is_dropping(&self, token: Token) -> bool {
-        !self.0.contains_key(&token)
+    fn look_up(&mut self, token: Token) -> Option<(&mut Socket, Wants)> {
+        self.0.get_mut(&token).map(|socket| (socket, Wants::Bytes))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     chunks::Chunks,
-    io::{Sockets, Token},
+    io::{Sockets, Token, Wants},
     outbox::Outbox,
     timer::{Link, Links},
 };
@@ -171,13 +171,15 @@ impl<S, C> Links for Slots<S, C> {
 
 impl<S, C: Default> Sockets<S> for Slots<S, C> {
     #[inline]
-    fn look_up(&mut self, token: Token) -> Option<(&mut S, bool)> {
-        self.get(token).map(|slot| (&mut slot.socket, slot.flags & HELD == 0))
-    }
-
-    fn is_dropping(&self, token: Token) -> bool {
-        let slot = self.slots.get(token.index).filter(|slot| slot.generation == token.generation);
-        slot.is_none_or(|slot| matches!(slot.state, State::Closing | State::Draining))
+    fn look_up(&mut self, token: Token) -> Option<(&mut S, Wants)> {
+        self.get(token).map(|slot| {
+            let wants = match slot.state {
+                _ if slot.flags & HELD != 0 => Wants::Nothing,
+                State::Closing | State::Draining => Wants::End,
+                State::Upgrading | State::Open => Wants::Bytes,
+            };
+            (&mut slot.socket, wants)
+        })
     }
 }
 

@@ -2,13 +2,17 @@
 
 use self::order::{Lane, Order, Readable};
 use super::{
-    Completion, Io, Sending, Sockets, Token,
+    Completion, Io, Sending, Sockets, Token, Wants,
     handover::{Desk, Parcel},
     listener::Listener,
     waker::EventWaker,
 };
 use crate::engine::{chunks::is_oversized, outbox::Gather};
 use mio::{Events, Interest, Poll, net::TcpStream, unix::SourceFd};
+use rustix::{
+    io::Errno,
+    net::{RecvFlags, recv},
+};
 use std::{
     collections::{HashMap, VecDeque},
     io::{self, IoSlice, Read, Write},
@@ -25,6 +29,8 @@ mod order;
 const RECEIVE_BYTES: usize = 4 * 1_024;
 /// The same once listening has stopped: what has arrived is answered before the last word.
 const LAST_RECEIVE_BYTES: usize = 64 * 1_024;
+/// Bytes that one receive may drop unseen.
+const DROP_BYTES: usize = 64 * 1_024;
 /// Events of one turn.
 const EVENTS: usize = 1_024;
 /// Connections accepted in one turn, of which so many also when it is not short any more.
@@ -49,6 +55,8 @@ pub struct Epoll {
     /// Listening is to stop when the queues are empty, or after so many more connections.
     last_accepts: Option<usize>,
     buffer: Box<[u8]>,
+    /// For what is dropped; TCP writes nothing there.
+    dropped: Box<[u8]>,
     order: Order,
     /// Who is read from first may have been answered, and nothing is sent yet.
     owes: bool,
@@ -119,6 +127,7 @@ impl Epoll {
             accepts_left: 0,
             last_accepts: None,
             buffer: vec![0; RECEIVE_BYTES].into(),
+            dropped: vec![0; DROP_BYTES].into(),
             order: Order::new(Instant::now()),
             owes: false,
             clock: Instant::now,
@@ -308,7 +317,8 @@ impl Io for Epoll {
         }
         while let Some(token) = self.order.broken() {
             // What is still to be received would be dropped: its end does not wait for it.
-            if sockets.is_dropping(token) && self.order.forget(token) {
+            let wants = sockets.look_up(token).map(|(_, wants)| wants);
+            if wants == Some(Wants::End) && self.order.forget(token) {
                 return Some(Completion::Ended { token, result: Err(io::ErrorKind::ConnectionReset.into()) });
             }
         }
@@ -317,16 +327,27 @@ impl Io for Epoll {
             return Some(Completion::Pause);
         }
         while let Some((Readable { token, to_end }, lane)) = self.order.next(self.clock) {
-            let Some(socket) = sockets.receiving(token) else { continue };
+            let Some((socket, wants)) = sockets.look_up(token).filter(|(_, wants)| *wants != Wants::Nothing)
+            else {
+                continue;
+            };
             self.order.count(lane);
-            match read(socket, &mut self.buffer) {
+            let is_dropped = wants == Wants::End;
+            let result = match is_dropped {
+                true => drop_unseen(socket, &mut self.dropped),
+                false => read(socket, &mut self.buffer),
+            };
+            match result {
                 Ok(0) => return Some(Completion::Ended { token, result: Ok(()) }),
                 Ok(received) => {
                     // A short read has emptied the socket, and what comes later comes with an edge.
-                    if received == self.buffer.len() {
+                    if received == if is_dropped { DROP_BYTES } else { self.buffer.len() } {
                         self.order.put_back(Readable { token, to_end });
                     } else if to_end {
                         self.order.add(Readable { token, to_end });
+                    }
+                    if is_dropped {
+                        continue;
                     }
                     self.owes |= lane == Lane::Settled;
                     return Some(Completion::Received { token, bytes: &mut self.buffer[..received] });
@@ -421,6 +442,16 @@ fn read(socket: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
         match socket.read(buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => return result,
+        }
+    }
+}
+
+/// Takes off what has come, without a copy where that is TCP.
+fn drop_unseen(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match recv(socket, &mut *buffer, RecvFlags::TRUNC) {
+            Err(Errno::INTR) => {}
+            result => return Ok(result?.1),
         }
     }
 }

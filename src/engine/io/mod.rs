@@ -33,24 +33,31 @@ impl Token {
     }
 }
 
+/// What a connection wants of its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wants {
+    Bytes,
+    /// Nothing now: receiving is paused. What a backend has received all the same it keeps, with the end behind it, and
+    /// brings it in order after [`Io::resume`].
+    Nothing,
+    /// Only its end: the connection closes, and bytes are dropped unseen. A backend need not bring them.
+    End,
+}
+
 /// The reactor's slots, as a backend sees them.
 pub trait Sockets<S> {
-    /// The socket of a connection, and whether it wants bytes now, which it does not while receiving is paused; none
-    /// when the token is stale. What a backend has received for one that is paused it keeps, with the end behind it,
-    /// and brings it in order after [`Io::resume`].
-    fn look_up(&mut self, token: Token) -> Option<(&mut S, bool)>;
+    /// The socket of a connection, and what is wanted of it; none when the token is stale.
+    fn look_up(&mut self, token: Token) -> Option<(&mut S, Wants)>;
     /// The socket of a connection; none when the token is stale.
     #[inline]
     fn socket(&mut self, token: Token) -> Option<&mut S> {
         self.look_up(token).map(|(socket, _)| socket)
     }
-    /// The socket of a connection that wants bytes.
+    /// The socket of a connection whose input is wanted.
     #[inline]
     fn receiving(&mut self, token: Token) -> Option<&mut S> {
-        self.look_up(token).filter(|(_, wants)| *wants).map(|(socket, _)| socket)
+        self.look_up(token).filter(|(_, wants)| *wants != Wants::Nothing).map(|(socket, _)| socket)
     }
-    /// Whether what this connection sends is dropped unseen: it closes, or the token is stale.
-    fn is_dropping(&self, token: Token) -> bool;
 }
 
 /// What the kernel has done.

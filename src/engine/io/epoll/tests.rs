@@ -10,16 +10,13 @@ const MUCH: usize = 10 * RECEIVE_BYTES + 7;
 struct Open {
     sockets: HashMap<Token, TcpStream>,
     /// This one closes.
-    dropping: Option<u32>,
+    closing: Option<u32>,
 }
 
 impl Sockets<TcpStream> for Open {
-    fn look_up(&mut self, token: Token) -> Option<(&mut TcpStream, bool)> {
-        self.sockets.get_mut(&token).map(|socket| (socket, true))
-    }
-
-    fn is_dropping(&self, token: Token) -> bool {
-        self.dropping == Some(token.index)
+    fn look_up(&mut self, token: Token) -> Option<(&mut TcpStream, Wants)> {
+        let wants = if self.closing == Some(token.index) { Wants::End } else { Wants::Bytes };
+        self.sockets.get_mut(&token).map(|socket| (socket, wants))
     }
 }
 
@@ -136,18 +133,37 @@ fn who_is_read_from_first_is_answered_before_others_are_read() {
 
 #[test]
 fn a_reset_ends_who_is_closing_before_the_rest_is_received_and_nobody_else() {
-    for dropping in [None, Some(0)] {
+    for closing in [None, Some(0)] {
         let (mut epoll, mut open, mut peers) = connected(1);
-        open.dropping = dropping;
+        open.closing = closing;
         peers[0].write_all(&[1; MUCH]).unwrap();
         turn(&mut epoll, &mut open);
         rustix::net::sockopt::set_socket_linger(&peers[0], Some(Duration::ZERO)).unwrap();
         peers.clear();
         epoll.wait(None).unwrap();
         let next = epoll.next(&mut open);
-        match dropping {
+        match closing {
             None => assert!(matches!(next, Some(Completion::Received { .. })), "{next:?}"),
             Some(_) => assert!(matches!(next, Some(Completion::Ended { result: Err(_), .. })), "{next:?}"),
         }
     }
+}
+
+#[test]
+fn who_closes_is_not_heard_any_more_and_its_end_comes_soon() {
+    let (mut epoll, mut open, mut peers) = connected(1);
+    peers[0].write_all(&[1; MUCH]).unwrap();
+    assert!(!turn(&mut epoll, &mut open).is_empty());
+    open.closing = Some(0);
+    peers[0].write_all(&[1; 2 * DROP_BYTES]).unwrap();
+    peers[0].shutdown(Shutdown::Write).unwrap();
+    for _ in 0..4 {
+        epoll.wait(None).unwrap();
+        match epoll.next(&mut open) {
+            None => {}
+            Some(Completion::Ended { result: Ok(()), .. }) => return,
+            other => panic!("bytes are dropped: {other:?}"),
+        }
+    }
+    panic!("it does not end");
 }

@@ -1,7 +1,12 @@
 //! Memory that the kernel receives into: it picks the next free buffer when bytes are there, so that a connection
 //! that waits has none.
 
-use super::{request::BUFFERS, ring::Ring};
+use super::{
+    request::{BUFFERS, Request},
+    ring::Ring,
+    socket::Place,
+};
+use crate::engine::io::Token;
 use io_uring::{cqueue, types::BufRingEntry};
 use std::{
     cell::UnsafeCell,
@@ -11,6 +16,8 @@ use std::{
 
 /// Bytes of one.
 pub const BUFFER_BYTES: usize = 4 * 1_024;
+/// Bytes that one receive may drop unseen.
+pub const DROP_BYTES: usize = 64 * 1_024;
 /// How many there are: a power of two, whose list is one page.
 pub const COUNT: u16 = 256;
 
@@ -40,6 +47,8 @@ pub struct Buffers {
     /// The list that the kernel picks from: entries, and in the first one the tail.
     list: Box<UnsafeCell<Page>>,
     pages: Box<[UnsafeCell<Page>]>,
+    /// For what is dropped. TCP writes nothing there, others do, and nobody reads it.
+    dropped: Box<[UnsafeCell<u8>]>,
     tail: u16,
 }
 
@@ -51,8 +60,12 @@ impl Buffers {
     #[allow(unsafe_code)]
     pub fn new(ring: &Ring) -> io::Result<Self> {
         let page = || UnsafeCell::new(Page([0; 4_096]));
-        let mut buffers =
-            Self { list: Box::new(page()), pages: (0..COUNT).map(|_| page()).collect(), tail: 0 };
+        let mut buffers = Self {
+            list: Box::new(page()),
+            pages: (0..COUNT).map(|_| page()).collect(),
+            dropped: (0..DROP_BYTES).map(|_| UnsafeCell::new(0)).collect(),
+            tail: 0,
+        };
         let list = buffers.list.get() as u64;
         // SAFETY: the list has COUNT entries, and stays where it is until the ring is closed.
         unsafe { ring.inner().submitter().register_buf_ring_with_flags(list, COUNT, BUFFERS, 0)? };
@@ -68,6 +81,15 @@ impl Buffers {
         // SAFETY: the kernel has handed this buffer over, with the one handle of it, and gets it back only with that.
         let page = unsafe { &mut *page };
         &mut page.0[..filled.length]
+    }
+
+    /// Receives once, and drops what comes.
+    #[allow(unsafe_code)]
+    pub fn drop_unseen(&self, token: Token, place: Place) -> Request {
+        // SAFETY: the memory stays where it is until the ring is closed, and nobody reads it.
+        unsafe {
+            Request::drop_unseen(token, place, self.dropped.as_ptr().cast_mut().cast(), DROP_BYTES as u32)
+        }
     }
 
     /// The kernel may fill it again, after all others that it has.

@@ -214,12 +214,12 @@ impl Uring {
 
     /// Who sent something while parked, or waits for a receive: this turn is to bring it.
     fn begin_turn(&mut self, sockets: &mut impl Sockets<Socket>) {
-        let Self { ring, receives, polled, .. } = self;
+        let Self { ring, buffers, receives, polled, .. } = self;
         receives.is_urgent = false;
-        receives.begin_turn(ring, sockets);
+        receives.begin_turn(ring, buffers, sockets);
         for answer in polled.drain(..) {
             if let Tag::Poll(token) = Tag::of(answer.user_data()) {
-                receives.polled(ring, sockets, token, answer.result());
+                receives.polled(ring, buffers, sockets, token, answer.result());
             }
         }
         polled.shrink_to(KEEP);
@@ -245,7 +245,7 @@ impl Uring {
             }
             Tag::Poll(token) => {
                 // Armed and answered within the turn: the next one brings it.
-                self.receives.polled(&mut self.ring, sockets, token, answer.result());
+                self.receives.polled(&mut self.ring, &self.buffers, sockets, token, answer.result());
                 None
             }
             Tag::Send(token) => {
@@ -548,6 +548,7 @@ impl Io for Uring {
     }
 
     fn shutdown(&mut self, token: Token, socket: &mut Socket) {
+        self.receives.shut_down(token, socket);
         self.transfers.shut_down(token, socket.place());
     }
 

@@ -2,14 +2,14 @@
 //! that is busy has a receive that goes on by itself. Who sends more than that brings waits for all others.
 
 use super::{
-    buffers::{BUFFER_BYTES, Buffers, Filled},
+    buffers::{BUFFER_BYTES, Buffers, DROP_BYTES, Filled},
     request::{Request, Tag},
     ring::Ring,
     socket::{Holds, KEPT, LISTED, Socket, WAITS},
 };
 use crate::engine::{
     chunks::is_oversized,
-    io::{Sockets, Token},
+    io::{Sockets, Token, Wants},
 };
 use io_uring::cqueue;
 use std::{
@@ -21,6 +21,8 @@ use std::{
 const GOES_ON_BYTES: u32 = 2 * BUFFER_BYTES as u32;
 /// Receives of one turn from those who have sent more, all of them together.
 const BACKLOG_RECEIVES: usize = 2;
+/// And from those who close, of which all is dropped.
+const CLOSING_RECEIVES: usize = 4;
 /// Busy connections that a turn looks at for who has gone quiet.
 const LOOKS: usize = 64;
 /// Ticks without bytes after which a connection is quiet. Up to half a second between two messages a receive that goes on
@@ -59,6 +61,8 @@ pub struct Receives {
     busy: VecDeque<Token>,
     looks_left: usize,
     backlog: VecDeque<Token>,
+    /// Who closes, and has more to drop than one receive drops.
+    closing: VecDeque<Token>,
     kept: HashMap<Token, Kept>,
     resumed: VecDeque<Token>,
     /// What has arrived is answered before the last word: nobody waits for others.
@@ -80,29 +84,50 @@ impl Receives {
     }
 
     pub fn has_work(&self) -> bool {
-        !self.backlog.is_empty() || !self.resumed.is_empty()
+        !self.backlog.is_empty() || !self.closing.is_empty() || !self.resumed.is_empty()
     }
 
     /// What the turn begins with: those who wait, and those who may have gone quiet.
-    pub fn begin_turn(&mut self, ring: &mut Ring, sockets: &mut impl Sockets<Socket>) {
+    pub fn begin_turn(&mut self, ring: &mut Ring, buffers: &Buffers, sockets: &mut impl Sockets<Socket>) {
+        for _ in 0..CLOSING_RECEIVES {
+            let Some(token) = self.closing.pop_front() else { break };
+            self.take_up(ring, buffers, sockets, token);
+        }
         let mut left = BACKLOG_RECEIVES;
         while left > 0
             && let Some(token) = self.backlog.pop_front()
         {
-            if let Some(socket) = sockets.receiving(token).filter(|socket| socket.has(WAITS)) {
-                left -= 1;
-                socket.clear(WAITS);
-                self.receive(ring, token, socket, Holds::Once);
-                self.is_urgent = true;
-            }
+            left -= usize::from(self.take_up(ring, buffers, sockets, token));
         }
         if self.looks_left > 0 {
             self.look(ring, sockets);
         }
-        if self.backlog.is_empty() {
+        if self.backlog.is_empty() && self.closing.is_empty() {
             self.backlog.shrink_to(KEEP);
+            self.closing.shrink_to(KEEP);
             self.resumed.shrink_to(KEEP);
         }
+    }
+
+    /// The turn of one that waits, if it still does.
+    fn take_up(
+        &mut self,
+        ring: &mut Ring,
+        buffers: &Buffers,
+        sockets: &mut impl Sockets<Socket>,
+        token: Token,
+    ) -> bool {
+        let Some((socket, wants)) = sockets.look_up(token) else { return false };
+        if !socket.has(WAITS) || wants == Wants::Nothing {
+            return false;
+        }
+        socket.clear(WAITS);
+        match wants {
+            Wants::End => drop_unseen(ring, buffers, token, socket),
+            _ => self.receive(ring, token, socket, Holds::Once),
+        }
+        self.is_urgent = true;
+        true
     }
 
     /// It is time again.
@@ -138,14 +163,23 @@ impl Receives {
     }
 
     /// Something can be read from one that was parked.
-    pub fn polled(&mut self, ring: &mut Ring, sockets: &mut impl Sockets<Socket>, token: Token, result: i32) {
+    pub fn polled(
+        &mut self,
+        ring: &mut Ring,
+        buffers: &Buffers,
+        sockets: &mut impl Sockets<Socket>,
+        token: Token,
+        result: i32,
+    ) {
         let Some((socket, wants)) = sockets.look_up(token) else { return };
         socket.hold(Holds::Nothing);
-        if result == -libc::ECANCELED || !wants {
-            return;
+        match wants {
+            _ if result == -libc::ECANCELED => return,
+            Wants::Nothing => return,
+            Wants::End => drop_unseen(ring, buffers, token, socket),
+            Wants::Bytes if socket.age(self.tick) < QUIET => self.receive(ring, token, socket, Holds::GoesOn),
+            Wants::Bytes => self.receive(ring, token, socket, Holds::Once),
         }
-        let how = if socket.age(self.tick) < QUIET { Holds::GoesOn } else { Holds::Once };
-        self.receive(ring, token, socket, how);
         self.is_urgent = true;
     }
 
@@ -170,7 +204,10 @@ impl Receives {
         if has_ended {
             socket.hold(Holds::Nothing);
         }
-        let wanted = wants && !socket.has(KEPT);
+        let wanted = wants != Wants::Nothing && !socket.has(KEPT);
+        if wanted && wants == Wants::End {
+            return self.dropped(ring, buffers, token, socket, answer, filled);
+        }
         let Some(filled) = filled else {
             return self.ended(ring, token, socket, answer, held, wanted);
         };
@@ -196,6 +233,48 @@ impl Receives {
         None
     }
 
+    /// A receive of one that closes, whose bytes are dropped.
+    fn dropped(
+        &mut self,
+        ring: &mut Ring,
+        buffers: &mut Buffers,
+        token: Token,
+        socket: &mut Socket,
+        answer: &cqueue::Entry,
+        filled: Option<Filled>,
+    ) -> Option<Came> {
+        let is_full = match &filled {
+            Some(filled) => filled.length == BUFFER_BYTES,
+            None => answer.result() >= DROP_BYTES as i32,
+        };
+        if let Some(filled) = filled {
+            buffers.give_back(filled);
+        }
+        match answer.result() {
+            _ if socket.holds() != Holds::Nothing => None,
+            1.. if is_full => {
+                socket.set(WAITS);
+                self.closing.push_back(token);
+                None
+            }
+            0 => Some(Came::End(token, Ok(()))),
+            error if error < 0 && !is_for_now(-error) => {
+                Some(Came::End(token, Err(io::Error::from_raw_os_error(-error))))
+            }
+            _ => {
+                drop_unseen(ring, buffers, token, socket);
+                None
+            }
+        }
+    }
+
+    /// Our direction has ended: what waits is dropped, and does not wait for those who send much.
+    pub fn shut_down(&mut self, token: Token, socket: &Socket) {
+        if socket.has(WAITS) {
+            self.closing.push_back(token);
+        }
+    }
+
     /// A receive without bytes.
     fn ended(
         &mut self,
@@ -214,8 +293,7 @@ impl Receives {
                 }
                 return None;
             }
-            // There was no buffer just then, or the kernel was interrupted.
-            libc::ENOBUFS | libc::EINTR | libc::EAGAIN => {
+            error if is_for_now(error) => {
                 if wanted {
                     self.receive(ring, token, socket, held);
                     self.is_urgent |= self.is_last;
@@ -321,6 +399,16 @@ impl Receives {
             ring.push(Request::tick());
         }
     }
+}
+
+/// There was no buffer just then, or the kernel was interrupted.
+fn is_for_now(error: i32) -> bool {
+    matches!(error, libc::ENOBUFS | libc::EINTR | libc::EAGAIN | libc::ECANCELED)
+}
+
+fn drop_unseen(ring: &mut Ring, buffers: &Buffers, token: Token, socket: &mut Socket) {
+    socket.hold(Holds::Once);
+    ring.push(buffers.drop_unseen(token, socket.place()));
 }
 
 fn park(ring: &mut Ring, token: Token, socket: &mut Socket) {

@@ -116,6 +116,16 @@ impl Request {
         Self(with_optlen(entry.user_data(Tag::Receive(token).bits()), most))
     }
 
+    /// Receives once, at most `most` bytes, which on TCP are not copied.
+    ///
+    /// # Safety
+    /// The kernel may write so many bytes at `memory`, at any time until the answer has come.
+    #[allow(unsafe_code)]
+    pub unsafe fn drop_unseen(token: Token, place: Place, memory: *mut u8, most: u32) -> Self {
+        let entry = opcode::Recv::new(Fixed(place.0), memory, most).flags(libc::MSG_TRUNC).build();
+        Self(entry.user_data(Tag::Receive(token).bits()))
+    }
+
     /// Ends what waits with this tag.
     pub fn cancel(tag: Tag) -> Self {
         Self::quiet(opcode::AsyncCancel::new(tag.bits()).build())

@@ -1,7 +1,7 @@
 //! What a turn of the backend brings, from real sockets. Where the kernel refuses io_uring, there is nothing to test.
 
 use super::{socket::Holds, *};
-use crate::engine::outbox::Outbox;
+use crate::engine::{io::Wants, outbox::Outbox};
 use std::{
     collections::{BTreeMap, HashMap},
     io::{Read, Write},
@@ -15,16 +15,17 @@ const MUCH: usize = 40 * 4_096 + 7;
 struct Open {
     sockets: HashMap<Token, Socket>,
     paused: Option<Token>,
+    closing: Option<Token>,
 }
 
 impl Sockets<Socket> for Open {
-    fn look_up(&mut self, token: Token) -> Option<(&mut Socket, bool)> {
-        let wants = self.paused != Some(token);
+    fn look_up(&mut self, token: Token) -> Option<(&mut Socket, Wants)> {
+        let wants = match () {
+            _ if self.paused == Some(token) => Wants::Nothing,
+            _ if self.closing == Some(token) => Wants::End,
+            _ => Wants::Bytes,
+        };
         self.sockets.get_mut(&token).map(|socket| (socket, wants))
-    }
-
-    fn is_dropping(&self, token: Token) -> bool {
-        !self.sockets.contains_key(&token)
     }
 }
 
@@ -444,4 +445,28 @@ fn who_was_there_before_is_brought_first_and_answered_before_the_others() {
         assert!(round == 0 || !first.contains(&Some(0)), "{brought:?}");
         world.until(|world| expected.iter().all(|(index, bytes)| world.came[index].len() == *bytes));
     }
+}
+
+#[test]
+fn who_closes_is_not_heard_any_more_and_does_not_wait_behind_those_who_send_much() {
+    const HEAVY: u32 = 20;
+    let Some(mut world) = World::connected(HEAVY as usize + 1) else { return };
+    for peer in &mut world.peers {
+        peer.write_all(&[1; MUCH]).unwrap();
+    }
+    world.until(|world| world.came.len() == HEAVY as usize + 1);
+    // As a reactor that has heard enough.
+    let token = world.token(HEAVY);
+    world.open.closing = Some(token);
+    let heard = world.came[&HEAVY].len();
+    world.with(HEAVY, |uring, token, socket| uring.shutdown(token, socket));
+    world.peers[HEAVY as usize].shutdown(Shutdown::Write).unwrap();
+    let mut turns = 0;
+    while !world.ended.contains_key(&HEAVY) {
+        world.turn(Some(Duration::ZERO));
+        turns += 1;
+        assert!(turns < 20, "it is waited for as for one that sends much");
+    }
+    assert!(world.ended[&HEAVY] && world.came[&HEAVY].len() == heard);
+    world.until(|world| (0..HEAVY).all(|index| world.came[&index].len() == MUCH));
 }
