@@ -17,6 +17,8 @@ use std::{
 
 /// Accepts that are out on one listener, and connections accepted in one turn.
 const ACCEPTS: usize = 16;
+/// The same while those who were there before are busy.
+const FEW_ACCEPTS: usize = 4;
 /// Connections accepted after listening was to stop: what the queues could hold then.
 const LAST_ACCEPTS: usize = 65_536;
 
@@ -102,8 +104,10 @@ impl Accepts {
         self.is_on && (!self.waiting.is_empty() || self.last.is_some() && self.listeners.iter().any(is_last))
     }
 
-    /// A turn begins: as many accepts go out as may, with room for so many sockets. An error: none could.
-    pub fn begin_turn(&mut self, ring: &mut Ring, room: usize) -> Result<(), io::Error> {
+    /// A turn begins: as many accepts go out as may, with room for so many sockets, and `few` if others would wait for
+    /// them. An error: none could.
+    pub fn begin_turn(&mut self, ring: &mut Ring, room: usize, few: bool) -> Result<(), io::Error> {
+        let most = if few { FEW_ACCEPTS } else { ACCEPTS };
         self.left = ACCEPTS;
         if !self.is_on || self.last.is_some() || self.listeners.is_empty() {
             return Ok(());
@@ -115,7 +119,7 @@ impl Accepts {
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
         for (index, watched) in self.listeners.iter_mut().enumerate() {
-            while watched.out < ACCEPTS
+            while watched.out < most
                 && room > 0
                 && let Some(number) = self.free.pop()
             {

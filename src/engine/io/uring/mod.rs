@@ -421,7 +421,7 @@ impl Io for Uring {
         self.take_back();
         self.transfer();
         let room = self.room();
-        if let Err(error) = self.accepts.begin_turn(&mut self.ring, room) {
+        if let Err(error) = self.accepts.begin_turn(&mut self.ring, room, self.order.is_shared()) {
             self.failed = Some(error);
             self.accepts.is_on = true;
         }

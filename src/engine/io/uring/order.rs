@@ -86,6 +86,11 @@ impl Order {
         pauses
     }
 
+    /// Whether the last turn had something to do for those who come first, and for others.
+    pub fn is_shared(&self) -> bool {
+        self.has_paused
+    }
+
     #[inline]
     fn is_behind(&self, token: Token) -> bool {
         self.standing.is_young(token) || self.standing.is_heavy(token)
