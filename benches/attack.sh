@@ -1,14 +1,22 @@
 #!/usr/bin/env bash
 # What an attack does to everybody else: see "Attack" in README.md. Exits 1 if a figure is over its bound.
 #
-#   benches/attack.sh [SECONDS]
+#   benches/attack.sh [--pairs 9] [--seconds 10]
 #
-# 1,000 members ask at a fixed rate, first alone and then while 1,000 connections of another process do what
-# hostile peers do, all of it together.
+# 1,000 members ask at a fixed rate, once alone and once while 1,000 connections of another process do what hostile
+# peers do, all of it together; a new server each time, in alternating pairs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-seconds=${1:-20}
+pairs=9 seconds=10
+while (($#)); do
+    case $1 in
+        --pairs) pairs=${2:?a number} ;;
+        --seconds) seconds=${2:?a number} ;;
+        *) echo "attack.sh: unknown flag $1" >&2; exit 2 ;;
+    esac
+    shift 2
+done
 CLIENTS=${CLIENTS:-1000}
 ATTACKERS=${ATTACKERS:-1000}
 RATE=${RATE:-5000}
@@ -26,111 +34,58 @@ limits=("${unlimited[@]}" --limit limit_loopback=1 --limit "reactor_queue_bytes=
 
 scrape() { curl -s --fail "$(sed -n 's/.*admin on \(http.*\)/\1/p' "$work/log")/metrics" >"$1"; }
 
-# echoes NAME: those who are honest, 50 from an address; returns when all have logged in, and been there for a while.
-echoes() {
-    : >"$work/progress"
-    $(first) taskset -c "$others_core" "$mida" load "$url" --echo --auth --connections "$CLIENTS" --rate "$RATE" \
-        --sources 20 --rest 3 --for "$seconds" --json --progress >"$work/$1" 2>"$work/progress" &
-    asking=$!
-    until grep -q measuring "$work/progress"; do
-        kill -0 "$asking" 2>/dev/null || { cat "$work/$1" "$work/progress"; exit 1; }
+# Hundredths of a second in which the server's core was not this machine's to use.
+stolen() { awk -v name="cpu$server_core" '$1 == name { print $9 }' /proc/stat; }
+
+# until_says WORD: those who are honest are so far.
+until_says() {
+    until grep -q "$1" "$work/progress"; do
+        kill -0 "$asking" 2>/dev/null || { cat "$work/progress"; exit 1; }
         sleep 0.02
     done
 }
 
-# alone FLAGS...: a server as `start` does, and nothing of this script on its core from then on.
-alone() {
+# run NAME: a server, and those who are honest, 50 from an address; NAME ends in `attacked` if others are there too. What
+# is measured begins when all have logged in and been there for 3 s, and an attack a second before.
+run() {
+    local to=$work/$1 asking stolen
     taskset -cp "$server_core,$others_core" $$ >/dev/null
-    start "$@"
+    start "${limits[@]}"
+    # Nothing of this script is on the server's core from here on.
     taskset -cp "$others_core" $$ >/dev/null
+    kilobytes Rss >"$to.begun"
+    : >"$work/progress"
+    $(first) taskset -c "$others_core" "$mida" load "$url" --echo --auth --connections "$CLIENTS" --rate "$RATE" \
+        --sources 20 --rest 3 --for "$seconds" --json --progress >"$to.json" 2>"$work/progress" &
+    asking=$!
+    until_says resting
+    scrape "$to.before"
+    sleep 2
+    if [[ $1 == *attacked ]]; then
+        $(last) taskset -c "$others_core" cargo bench --quiet --bench attack -- \
+            against "${url#ws://}" "$ATTACKERS" "$((seconds + 1))" >"$to.lines" &
+        crowd=$!
+    fi
+    until_says measuring
+    stolen=$(stolen)
+    wait "$asking" || { cat "$to.json"; exit 1; }
+    echo $(($(stolen) - stolen)) >"$to.stolen"
+    # The kernel's high-water mark. Whoever looks at a process's pages meanwhile keeps it from getting more of them.
+    awk '$1 == "VmHWM:" { print $2 }' "/proc/$server/status" >"$to.most"
+    scrape "$to.after"
+    [[ -z $crowd ]] || wait "$crowd" || true
+    crowd=
+    stop
+    grep -o 'turns=.*' "$work/log" >"$to.turns"
 }
 
-alone "${limits[@]}"
-echoes quiet
-wait "$asking"
-stop
-quiet_turns=$(grep -o 'turns=.*' "$work/log")
-
-alone "${limits[@]}"
-begun=$(kilobytes Rss)
-echoes attacked
-scrape "$work/before"
-nice -n 19 taskset -c "$others_core" cargo bench --quiet --bench attack -- \
-    against "${url#ws://}" "$ATTACKERS" "$seconds" >"$work/attack" &
-crowd=$!
-wait "$asking"
-# The kernel's high-water mark. Whoever looks at a process's pages meanwhile keeps it from getting more of them.
-rss=$(awk '$1 == "VmHWM:" { print $2 }' "/proc/$server/status")
-scrape "$work/after"
-wait "$crowd" || true
-crowd=
-stop
-attacked_turns=$(grep -o 'turns=.*' "$work/log")
-
-cat "$work/attack"
-echo
+for ((pair = 1; pair <= pairs; pair++)); do
+    # Whoever comes first meets another state of the machine: they take turns.
+    if ((pair % 2)); then order=(quiet attacked); else order=(attacked quiet); fi
+    for name in "${order[@]}"; do run "$pair-$name"; done
+    python3 benches/attack/report.py pair "$work" "$pair" "$seconds"
+done
 # A connection is 253 bytes in the server (Sizing in README.md). What is queued may cost as much again: a small
 # answer has a node and an allocation of its own. One read at a time may go over the bound before it is held to
 # it, and what a turn works with is kept for the next one.
-bound=$((begun + (2 * queue_bytes + connections * 253 >> 10) + 8192))
-python3 - "$work" "$quiet_turns" "$attacked_turns" <<'PY'
-import json, re, sys
-
-work, *logs = sys.argv[1:]
-
-def metrics(name):
-    page = {}
-    for line in open(f"{work}/{name}"):
-        if not line.startswith("#"):
-            sample, value = line.rsplit(" ", 1)
-            page[sample] = float(value)
-    return page
-
-before, after = metrics("before"), metrics("after")
-rows = [("", "p50", "p99", "p99.9", "max")]
-for name in "quiet", "attacked":
-    echo = json.load(open(f"{work}/{name}"))["echo"]
-    for what, times in ("echoes", "latency_us"), ("of which left late", "late_us"):
-        told = (f"{echo[times][key]:.0f}" for key in ("p50", "p99", "p99.9", "max"))
-        rows.append((f"{what}, {name}, µs", *told))
-for name, log in zip(("quiet", "attacked"), logs):
-    told = dict(part.split("=") for part in log.split())
-    rows.append((f"turns, {name}, µs", "", "", told["p999_us"], told["max_us"]))
-
-# By the buckets of /metrics: what so many turns did not exceed.
-def turns(share):
-    of = "mida_turn_seconds_bucket"
-    grown = {name: after[name] - before[name] for name in after if name.startswith(of)}
-    most = max(grown.values())
-    return next(re.search('le="(.*)"', name)[1] for name, count in grown.items() if count >= share * most)
-
-rows.append(("turns, attacked, ms, at most", *(
-    f"{float(turns(share)) * 1e3:g}" for share in (0.5, 0.99, 0.999, 1))))
-for row in rows:
-    print("{:<32}{:>10}{:>10}{:>10}{:>10}".format(*row))
-ended = []
-for name, value in after.items():
-    value -= before.get(name, 0)
-    labels = dict(re.findall(r'(\w+)="([^"]*)"', name))
-    if value and name.startswith("mida_closes_total"):
-        ended.append(f'{labels["code"]} by {labels["by"]} {value:.0f}')
-    if value and name.startswith("mida_refusals_total"):
-        ended.append(f'{labels["status"]} {value:.0f}')
-print("ends: " + ", ".join(ended))
-grown = lambda name: after[name + '{reactor="0"}'] - before[name + '{reactor="0"}']
-print("accepted {:.0f}, events {:.0f}, derivations {:.0f}, verifications {:.0f}, strikes {:.0f}, panics {:.0f}".format(
-    *(grown(f"mida_{name}_total")
-      for name in ("accepted", "received_events", "derivations", "verifications", "strikes", "panics"))))
-PY
-echo "memory: Rss $begun kB at the start, at most $rss kB; bound $bound kB"
-echo
-more=$(awk -v a="$(value "$work/attacked" echo.latency_us.p99)" -v b="$(value "$work/quiet" echo.latency_us.p99)" \
-    'BEGIN { print (a - b) / 1000 }')
-turn_us=$(sed 's/.*p999_us=\([0-9.]*\).*/\1/' <<<"$attacked_turns")
-figure "turns: p99.9" "$(awk -v t="$turn_us" 'BEGIN { print t / 1000 }')" ms 2
-figure "echoes: p99 under attack over p99 alone" "$more" ms 1
-figure "echoes: connections that failed" "$(value "$work/attacked" connections.failed)" "" 0
-figure "memory: the most, of what limits allow" "$(awk -v m="$rss" 'BEGIN { print m / 1024 }')" MiB \
-    "$(awk -v b="$bound" 'BEGIN { print b / 1024 }')"
-figure "memory: what limits allow" "$(awk -v b="$bound" 'BEGIN { print b / 1024 }')" MiB 256
-exit "$failed"
+python3 benches/attack/report.py all "$work" "$pairs" $(((2 * queue_bytes + connections * 253 >> 10) + 8192))

@@ -28,7 +28,7 @@ logins() {
     local asking=$!
     # By then those who ask are connected.
     sleep 2
-    nice -n 19 taskset -c "$others_core" "$mida" load "$url" --storm --auth --connections 128 --for "$((seconds - 2))" \
+    $(last) taskset -c "$others_core" "$mida" load "$url" --storm --auth --connections 128 --for "$((seconds - 2))" \
         --json >"$work/logins" || true
     wait "$asking"
     stop
