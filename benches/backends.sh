@@ -6,8 +6,8 @@
 # WHAT, all unless named: `echo` (200 bytes, one and eight in flight on each connection, per second of the server's
 # processor), `broadcast` (sealed, to 10,000), `accept` (a storm of connections and upgrades), `calls` (system calls for
 # 1,000 echoes, by strace), `idle` (bytes that a quiet connection takes in the kernel, and in the server as the slope from
-# 5,000 to 19,000 of them). The server has the
-# first allowed core, its clients the second. FILE gets a line of JSON for each run of `echo`.
+# 5,000 to 19,000 of them). The server has the first allowed core, its clients the second. FILE gets a line of JSON for
+# each run of `echo`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
