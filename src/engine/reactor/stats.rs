@@ -18,7 +18,7 @@ pub struct Stats {
     pub accept_failures: u64,
     /// Calls of the application that panicked.
     pub panics: u64,
-    /// Bytes that peers sent, upgrade requests included.
+    /// Bytes that peers sent, upgrade requests included; a backend may drop what one that closes sends.
     pub received_bytes: u64,
     /// Whole WebSocket messages from peers.
     pub messages: u64,

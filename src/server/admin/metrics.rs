@@ -48,7 +48,7 @@ by_reactor! {
     Counter "mida_lost_total" figures.stats.lost: "Connections dealt here and lost for want of descriptors.";
     Counter "mida_accept_failures_total" figures.stats.accept_failures:
         "Times that accepting failed and rested.";
-    Counter "mida_received_bytes_total" figures.stats.received_bytes: "Bytes from clients.";
+    Counter "mida_received_bytes_total" figures.stats.received_bytes: "Bytes from clients, without what is dropped of one that closes.";
     Counter "mida_sent_bytes_total" figures.sent_bytes: "Bytes to clients that the kernel took.";
     Counter "mida_received_messages_total" figures.stats.messages: "Whole WebSocket messages from clients.";
     Counter "mida_received_events_total" app.events: "Events from clients, each in a batch by itself.";

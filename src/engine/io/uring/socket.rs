@@ -21,7 +21,7 @@ pub enum Holds {
     GoesOn,
 }
 
-/// It waits in the backlog.
+/// It waits for others: in the backlog, or in the list of those who close.
 pub const WAITS: u32 = 1 << PLACE_BITS;
 /// Bytes or an end are kept for it.
 pub const KEPT: u32 = 1 << (PLACE_BITS + 1);
