@@ -55,14 +55,14 @@ run() {
     taskset -cp "$others_core" $$ >/dev/null
     kilobytes Rss >"$to.begun"
     : >"$work/progress"
-    $(first) taskset -c "$others_core" "$mida" load "$url" --echo --auth --connections "$CLIENTS" --rate "$RATE" \
+    python3 benches/common/promptly.py taskset -c "$others_core" "$mida" load "$url" --echo --auth --connections "$CLIENTS" --rate "$RATE" \
         --sources 20 --rest 3 --for "$seconds" --json --progress >"$to.json" 2>"$work/progress" &
     asking=$!
     until_says resting
     scrape "$to.before"
     sleep 2
     if [[ $1 == *attacked ]]; then
-        $(last) taskset -c "$others_core" cargo bench --quiet --bench attack -- \
+        nice -n 19 taskset -c "$others_core" cargo bench --quiet --bench attack -- \
             against "${url#ws://}" "$ATTACKERS" "$((seconds + 1))" >"$to.lines" &
         crowd=$!
     fi
@@ -73,8 +73,10 @@ run() {
     # The kernel's high-water mark. Whoever looks at a process's pages meanwhile keeps it from getting more of them.
     awk '$1 == "VmHWM:" { print $2 }' "/proc/$server/status" >"$to.most"
     scrape "$to.after"
-    [[ -z $crowd ]] || wait "$crowd" || true
-    crowd=
+    if [[ -n $crowd ]]; then
+        wait "$crowd" || { echo "attack.sh: the attack ended early" >&2; exit 1; }
+        crowd=
+    fi
     stop
     grep -o 'turns=.*' "$work/log" >"$to.turns"
 }
@@ -88,4 +90,4 @@ done
 # A connection is 253 bytes in the server (Sizing in README.md). What is queued may cost as much again: a small
 # answer has a node and an allocation of its own. One read at a time may go over the bound before it is held to
 # it, and what a turn works with is kept for the next one.
-python3 benches/attack/report.py all "$work" "$pairs" $(((2 * queue_bytes + connections * 253 >> 10) + 8192))
+python3 benches/attack/report.py all "$work" "$pairs" "$ATTACKERS" $(((2 * queue_bytes + connections * 253 >> 10) + 8192))

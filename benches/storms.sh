@@ -14,7 +14,7 @@ mida=target/release/mida
 
 # echoes FILE SECONDS
 echoes() {
-    $(first) taskset -c "$others_core" "$mida" load "$url" --echo --auth --connections 1000 --rate 5000 --for "$2" \
+    python3 benches/common/promptly.py taskset -c "$others_core" "$mida" load "$url" --echo --auth --connections 1000 --rate 5000 --for "$2" \
         --json >"$1"
 }
 
@@ -28,7 +28,7 @@ logins() {
     local asking=$!
     # By then those who ask are connected.
     sleep 2
-    $(last) taskset -c "$others_core" "$mida" load "$url" --storm --auth --connections 128 --for "$((seconds - 2))" \
+    nice -n 19 taskset -c "$others_core" "$mida" load "$url" --storm --auth --connections 128 --for "$((seconds - 2))" \
         --json >"$work/logins" || true
     wait "$asking"
     stop
@@ -52,7 +52,7 @@ cut() {
     crowd=$!
     until grep -q '50000 of 50000 open' "$work/progress"; do sleep 0.2; done
     # One after another, from before the cut until after all are gone.
-    $(first) taskset -c "$others_core" "$mida" load "$url" --storm --connections 1 --for 8 --json >"$work/served" &
+    python3 benches/common/promptly.py taskset -c "$others_core" "$mida" load "$url" --storm --connections 1 --for 8 --json >"$work/served" &
     local asking=$!
     sleep 2
     kill -9 "$crowd"

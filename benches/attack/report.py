@@ -2,7 +2,8 @@
 """Reads what `benches/attack.sh` has collected in a folder.
 
 report.py pair FOLDER PAIR SECONDS   a line of figures for each of the two runs of a pair
-report.py all FOLDER PAIRS MORE_KB   the last attack line by line, and the figures over all pairs; exits 1 if one is over
+report.py all FOLDER PAIRS ATTACKERS MORE_KB
+                                     the last attack line by line, and the figures over all pairs; exits 1 if one is over
                                      its bound. The server may grow by MORE_KB.
 """
 
@@ -55,11 +56,16 @@ def show(folder, pair, seconds):
         print(f"{pair:>2} {name:<19}{times}        {p999:9.0f}{most:9.0f}{late:16.0f}{stolen:21.1f} %")
 
 
+def growth(folder, pair):
+    """Of each metric, under attack."""
+    before, after = (metrics(folder, pair, what) for what in ("before", "after"))
+    return {name: value - before.get(name, 0) for name, value in after.items()}
+
+
 def lines(folder, pair):
     print("\nThe last attack:")
     print(text(folder, pair, "attacked", "lines"), end="")
-    before, after = (metrics(folder, pair, what) for what in ("before", "after"))
-    grown = {name: value - before.get(name, 0) for name, value in after.items()}
+    grown = growth(folder, pair)
     ended = []
     for name, value in grown.items():
         labels = dict(re.findall(r'(\w+)="([^"]*)"', name))
@@ -83,18 +89,21 @@ def figure(name, values, unit, bound, over=statistics.median):
     return keeps
 
 
-def judge(folder, pairs, more_kb):
+def judge(folder, pairs, attackers, more_kb):
     pairs = range(1, int(pairs) + 1)
     p99 = {
         name: [report(folder, pair, name)["echo"]["latency_us"]["p99"] / 1e3 for pair in pairs]
         for name in ("quiet", "attacked")
     }
     grown = [attacked - quiet for quiet, attacked in zip(p99["quiet"], p99["attacked"])]
+    # Who attacks comes back: a run that few came to was no attack.
+    accepted = [growth(folder, pair)['mida_accepted_total{reactor="0"}'] for pair in pairs]
     failed = [report(folder, pair, "attacked")["connections"]["failed"] for pair in pairs]
     begun, most = ([number(folder, pair, "attacked", what) / 1024 for pair in pairs] for what in ("begun", "most"))
     bound = max(begun) + float(more_kb) / 1024
     print()
     kept = [
+        figure("attack: how few connections, of those who attack", [int(attackers) / max(n, 1) for n in accepted], "", 1, max),
         figure("turns under attack: p99.9", [turns(folder, pair, "attacked")[0] / 1e3 for pair in pairs], "ms", 2),
         figure("echoes: p99 under attack over p99 alone", grown, "ms", 1),
         figure("echoes: connections that failed", failed, "", 0, sum),

@@ -40,10 +40,3 @@ figure() {
     awk -v v="$2" -v b="$4" 'BEGIN { exit !(v > b) }' && says="OVER" && failed=1
     printf '%-52s %12.2f %s  at most %.2f  %s\n' "$1" "$2" "$3" "$4" "$says"
 }
-
-# The best priority that this user may have.
-first() { nice -n -10 true 2>/dev/null && echo "nice -n -10" || true; }
-
-# The worst priority, for a crowd that shares a core with those whose answers are timed: out of its class the scheduler lets
-# it finish a slice of some milliseconds while they wait.
-last() { echo "nice -n 19 $(command -v chrt >/dev/null && echo "chrt --idle 0")"; }
