@@ -12,6 +12,9 @@ use std::{
 /// A turn goes on to those who have just come, and to those who have sent more than one receive brings, until it is
 /// this long, and in any case to one of each.
 const SHORT: Duration = Duration::from_micros(100);
+/// After a longer one, those who have just come have this part of its time: without it each of a hundred waits for a
+/// hundred turns of a busy server.
+const YOUNG_PART: u32 = 4;
 /// Receives of one turn from those who have sent more than one brings, all of them together.
 pub const BACKLOG_RECEIVES: usize = 8;
 /// A turn that is this long leaves what others have sent for the next.
@@ -52,8 +55,8 @@ pub struct Order {
     settled_left: usize,
     before_look: usize,
     backlog_left: usize,
-    /// One of those who have just come was read from in this turn.
-    goes_on: bool,
+    /// Until when those who have just come are read from in this turn, once the first of them is.
+    young_until: Option<Instant>,
     began: Instant,
 }
 
@@ -69,7 +72,7 @@ impl Order {
             marked: now,
             settled_left: 0,
             before_look: 0,
-            goes_on: false,
+            young_until: None,
             backlog_left: 0,
             began: now,
         }
@@ -118,7 +121,7 @@ impl Order {
         self.began = now;
         self.settled_left = self.settled.len();
         self.before_look = LOOK_EVERY;
-        self.goes_on = false;
+        self.young_until = None;
         self.backlog_left = BACKLOG_RECEIVES;
         if now - self.marked >= Standing::PERIOD {
             self.marked = now;
@@ -145,11 +148,10 @@ impl Order {
             }
         }
         while !self.young.is_empty() {
-            if self.goes_on && !self.is_short(now()) {
+            if !self.has_time_for_young(now()) {
                 break;
             }
             if let Some(readable) = pop(&mut self.young, &mut self.waiting) {
-                self.goes_on = true;
                 return Some((readable, Lane::Young));
             }
         }
@@ -168,6 +170,12 @@ impl Order {
     /// A receive of the backlog was made, and not in vain.
     pub fn count(&mut self, lane: Lane) {
         self.backlog_left -= usize::from(lane == Lane::Backlog);
+    }
+
+    /// In any case for the first.
+    fn has_time_for_young(&mut self, now: Instant) -> bool {
+        let Self { began, young_until, .. } = self;
+        now < *young_until.get_or_insert_with(|| (*began + SHORT).max(now + (now - *began) / YOUNG_PART))
     }
 
     /// Whether this turn has been short up to now.
