@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --bench delivery -- --sockets 10000 --pairs 9 --seconds 3` measures, and those are the defaults;
 //! `--quick` only shows that everything works; with `--backends` a sealed broadcast on io_uring is compared with one on
-//! epoll.
+//! epoll, and a bare loop that sends by io_uring with one of send().
 //! Prints each pair as it is measured, then the median ratios with quartiles.
 
 mod bare;
@@ -36,15 +36,17 @@ enum What {
     /// `examples/broadcast.rs`, in the clear.
     Example,
     Bare,
+    BareUring,
 }
 
 /// In the order of [`What`].
-const ALL: [(What, &str); 5] = [
+const ALL: [(What, &str); 6] = [
     (What::Sealed, "sealed"),
     (What::SealedBatches, "sealed-batches"),
     (What::Clear, "clear"),
     (What::Example, "example"),
     (What::Bare, "bare"),
+    (What::BareUring, "bare-uring"),
 ];
 
 fn main() {
@@ -55,7 +57,8 @@ fn main() {
             let sockets = sockets.parse().expect("a number of sockets");
             pin(0);
             match what {
-                What::Bare => bare::serve(sockets),
+                What::Bare => bare::send_loop(sockets),
+                What::BareUring => bare::uring(sockets),
                 What::Example => served::serve_example(sockets),
                 _ => served::serve(what, sockets),
             }
@@ -85,15 +88,14 @@ struct Pair {
 }
 
 impl Pair {
-    fn start(what: What, name: &str, sockets: u64) -> Self {
-        Self::with(Process::start(&["server", name, &sockets.to_string()]), what, sockets)
-    }
-
-    fn with(mut server: Process, what: What, sockets: u64) -> Self {
+    /// With the server on this interface of the kernel, as `--io` names it, or on what `MIDA_IO` names.
+    fn start(what: What, io: Option<&str>, sockets: u64) -> Self {
+        let args = ["server", ALL[what as usize].1, &sockets.to_string()];
+        let mut server = io.map_or_else(|| Process::start(&args), |io| Process::start_on(io, &args));
         let address = server.line();
         let how = match what {
             What::Sealed | What::SealedBatches => "log-in",
-            What::Clear | What::Bare => "greeted",
+            What::Clear | What::Bare | What::BareUring => "greeted",
             What::Example => "silent",
         };
         let mut sink = Process::start(&["sink", &address, &sockets.to_string(), how]);
@@ -138,7 +140,8 @@ fn rates(kinds: &mut [Pair], sides: [(usize, u64); 2], wall_s: f64) -> (f64, f64
 }
 
 fn measure(sockets: u64, pairs: usize, wall_s: f64) {
-    let mut kinds = ALL.map(|(what, name)| Pair::start(what, name, sockets));
+    let mut kinds: Vec<Pair> =
+        ALL[..=What::Bare as usize].iter().map(|(what, _)| Pair::start(*what, None, sockets)).collect();
     for kind in &mut kinds {
         // Everybody has a live epoch then, and memory has grown to what it takes.
         kind.slice(8, wall_s / 3.0);
@@ -159,13 +162,28 @@ fn measure(sockets: u64, pairs: usize, wall_s: f64) {
 }
 
 fn measure_backends(sockets: u64, pairs: usize, wall_s: f64) {
-    let mut both = ["uring", "epoll"].map(|io| {
-        let server = Process::start_on(io, &["server", "sealed", &sockets.to_string()]);
-        Pair::with(server, What::Sealed, sockets)
-    });
-    for kind in &mut both {
-        kind.slice(8, wall_s / 3.0);
-    }
     println!("{sockets} connections, {pairs} pairs of {wall_s} s; deliveries per server CPU second");
-    compare("sealed, io_uring / epoll", pairs, || rates(&mut both, [(0, 1), (1, 1)], wall_s));
+    let rows = [
+        ("sealed, io_uring / epoll", What::Sealed, What::Sealed),
+        ("bare frames, io_uring / send()", What::BareUring, What::Bare),
+    ];
+    for (row, on_uring, on_epoll) in rows {
+        let mut is_first = false;
+        compare(row, pairs, || {
+            // How memory happens to lie moves a ratio by hundredths for as long as a process lives: each pair is of new
+            // ones, which start in turn.
+            is_first = !is_first;
+            let mut both = if is_first {
+                let uring = Pair::start(on_uring, Some("uring"), sockets);
+                [uring, Pair::start(on_epoll, Some("epoll"), sockets)]
+            } else {
+                let epoll = Pair::start(on_epoll, Some("epoll"), sockets);
+                [Pair::start(on_uring, Some("uring"), sockets), epoll]
+            };
+            for kind in &mut both {
+                kind.slice(8, wall_s / 3.0);
+            }
+            rates(&mut both, [(0, 1), (1, 1)], wall_s)
+        });
+    }
 }

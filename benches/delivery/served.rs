@@ -4,7 +4,7 @@ use crate::{
     EVENT_BYTES, What,
     broadcast::Broadcast,
     common::{
-        process::thread_cpu_ns,
+        process::cpu_ns,
         served::{HEARTBEAT_MS, mida, plan, thread},
     },
 };
@@ -62,11 +62,11 @@ fn obey<C: Clone + Send>(running: &Running<C>, batching: bool, mut letter: impl 
                     Some((0..events).map(|nth| letter(number + nth + 1)).collect());
                 number += events;
                 println!("{}", if batching { 1 } else { events });
-                before_ns = thread_cpu_ns(&thread);
+                before_ns = cpu_ns(&thread);
                 // One reactor.
                 assert!(running.post_all(|| letters.take().unwrap_or_default()));
             }
-            _ => println!("{}", thread_cpu_ns(&thread) - before_ns),
+            _ => println!("{}", cpu_ns(&thread) - before_ns),
         }
     }
     std::process::exit(0);

@@ -3,7 +3,7 @@
 use crate::{
     EVENT_BYTES,
     common::{
-        process::thread_cpu_ns,
+        process::cpu_ns,
         served::{HEARTBEAT_MS, mida, thread},
     },
 };
@@ -36,14 +36,14 @@ pub fn serve(sockets: u64) {
                 let config = Arc::new(event(&base, number, sockets));
                 let reload = Reload::new(&base, config, &online, 100_000);
                 println!("sent");
-                before_ns = thread_cpu_ns(&thread);
+                before_ns = cpu_ns(&thread);
                 assert!(running.post(|| Letter::Command(Command::Reload(reload.clone()))));
             }
             "mark" => {
-                before_ns = thread_cpu_ns(&thread);
+                before_ns = cpu_ns(&thread);
                 println!("marked");
             }
-            _ => println!("{}", thread_cpu_ns(&thread) - before_ns),
+            _ => println!("{}", cpu_ns(&thread) - before_ns),
         }
     }
     std::process::exit(0);
