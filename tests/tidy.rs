@@ -34,6 +34,7 @@ const LONGER: &str = "Over 600 lines:";
 /// Files in which `unsafe` may stand: descriptors that come from, or go to, another process, a thread's own file
 /// table, memory that goes back to the kernel, what io_uring shares with it, and allocators that count or poison.
 const UNSAFE: &[&str] = &[
+    "benches/delivery/bare.rs",
     "benches/peers/src/bin/bare-uring.rs",
     "benches/peers/src/bin/zero-copy.rs",
     "src/engine/io/uring/accept.rs",
