@@ -16,7 +16,7 @@ use std::{
     os::fd::{AsRawFd, RawFd},
 };
 
-/// Sends by one system call, of a reactor too.
+/// Sends by one system call: as many as a reactor makes ready together.
 const TOGETHER: usize = 32;
 
 pub fn send_loop(sockets: u64) {

@@ -168,12 +168,12 @@ fn measure_backends(sockets: u64, pairs: usize, wall_s: f64) {
         ("bare frames, io_uring / send()", What::BareUring, What::Bare),
     ];
     for (row, on_uring, on_epoll) in rows {
-        let mut is_first = false;
+        let mut uring_first = false;
         compare(row, pairs, || {
             // How memory happens to lie moves a ratio by hundredths for as long as a process lives: each pair is of new
             // ones, which start in turn.
-            is_first = !is_first;
-            let mut both = if is_first {
+            uring_first = !uring_first;
+            let mut both = if uring_first {
                 let uring = Pair::start(on_uring, Some("uring"), sockets);
                 [uring, Pair::start(on_epoll, Some("epoll"), sockets)]
             } else {
