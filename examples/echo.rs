@@ -46,6 +46,9 @@ struct Flags {
     /// How the kernel is asked: epoll, uring or auto
     #[arg(long, default_value = "epoll")]
     io: Choice,
+    /// How often a silent connection is looked at, and pinged; 0 for never
+    #[arg(long, default_value_t = 30_000)]
+    heartbeat_ms: u64,
     /// A limit, like message_bytes=1000000
     #[arg(long, value_name = "NAME=VALUE")]
     limit: Vec<String>,
@@ -65,7 +68,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let settings = Settings {
         limits: Arc::new(limits),
         proxies: Arc::default(),
-        heartbeat_ms: 30_000,
+        heartbeat_ms: if flags.heartbeat_ms == 0 { u64::MAX } else { flags.heartbeat_ms },
         capacity: usize::MAX,
     };
     let listening = Listening::open(&flags.listen, Vec::new(), cores.len())?;
