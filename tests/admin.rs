@@ -40,7 +40,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use target::Target;
+use target::{QUIET_MS, Target};
 
 const TOKEN: &str = "correct-horse-battery";
 
@@ -153,7 +153,7 @@ fn counters_count_what_clients_do_and_nothing_stays_when_they_left() {
     let reason = ("reason", "frame is not masked");
     assert_eq!(now.sum("mida_closes_total", &[("by", "server"), reason]), 1.0);
     assert!(now.sum("mida_timer_lag_seconds_count", &[]) > 0.0);
-    target.beat(30_000);
+    target.beat(QUIET_MS);
     drop((proven, named));
     Peer::open(&target).leave_with_reset();
     let mut wrong = Peer::dial(&target);

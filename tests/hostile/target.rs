@@ -21,6 +21,10 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 /// The heartbeat while nobody attacks: the clock of [`calm`].
 const CALM_BEAT: Duration = Duration::from_millis(200);
 
+/// The longest heartbeat there is. A ping comes at any moment of it: in so long a one hardly ever to a test, which may
+/// be amid a frame.
+pub const QUIET_MS: u64 = 3_600_000;
+
 /// No bound on how often a client may ask.
 pub const UNLIMITED: &[&str] =
     &["--limit", "anonymous_messages_per_minute=0", "--limit", "member_messages_per_minute=0"];
@@ -38,9 +42,9 @@ pub struct Target {
 }
 
 impl Target {
-    /// One that does not send a ping for as long as a test takes.
+    /// One that hardly ever sends a ping.
     pub fn start(flags: &[&str]) -> Target {
-        Target::beating(30_000, flags)
+        Target::beating(QUIET_MS, flags)
     }
 
     /// One with this heartbeat.
