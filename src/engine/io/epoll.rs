@@ -396,7 +396,11 @@ impl Io for Epoll {
     }
 
     fn resume(&mut self, token: Token, _socket: &mut TcpStream) {
-        self.order.add(Readable { token, to_end: true });
+        if self.last_accepts.is_some() {
+            self.order.ask(token);
+        } else {
+            self.order.add(Readable { token, to_end: true });
+        }
     }
 
     fn shutdown(&mut self, _token: Token, socket: &mut TcpStream) {

@@ -1,7 +1,8 @@
 //! Who is read from next. Three lanes: those who have been here for a while, in the order of their events; those who
 //! have just come; and those who have sent more than one receive brings, now or a moment ago. A turn reads from all of
 //! the first, and from the others for as long as it stays short: however many come, or however much they send,
-//! whoever was there before waits for one short turn.
+//! whoever was there before waits for one short turn. On the way out, a turn first reads from all who are asked for the
+//! last time.
 
 use crate::engine::io::{Token, standing::Standing};
 use std::{
@@ -41,6 +42,7 @@ pub enum Lane {
 
 /// The lanes of one reactor.
 pub struct Order {
+    asked: VecDeque<Token>,
     settled: VecDeque<Readable>,
     young: VecDeque<Token>,
     backlog: VecDeque<Token>,
@@ -51,7 +53,9 @@ pub struct Order {
     standing: Standing,
     /// When its period began.
     marked: Instant,
-    /// What may still be read in this turn: of the settled, also before the clock is looked at; and of the backlog.
+    /// What may still be read in this turn: of those who are asked; of the settled, also before the clock is looked
+    /// at; and of the backlog.
+    asked_left: usize,
     settled_left: usize,
     before_look: usize,
     backlog_left: usize,
@@ -63,6 +67,7 @@ pub struct Order {
 impl Order {
     pub fn new(now: Instant) -> Self {
         Self {
+            asked: VecDeque::new(),
             settled: VecDeque::new(),
             young: VecDeque::new(),
             backlog: VecDeque::new(),
@@ -70,6 +75,7 @@ impl Order {
             broken: Vec::new(),
             standing: Standing::default(),
             marked: now,
+            asked_left: 0,
             settled_left: 0,
             before_look: 0,
             young_until: None,
@@ -110,6 +116,11 @@ impl Order {
         }
     }
 
+    /// The next turn is the last that reads from it, and does so however long it gets.
+    pub fn ask(&mut self, token: Token) {
+        self.asked.push_back(token);
+    }
+
     /// There is more to receive than one receive has brought.
     pub fn put_back(&mut self, readable: Readable) {
         self.standing.sent_much(readable.token);
@@ -119,6 +130,7 @@ impl Order {
     /// A turn begins.
     pub fn begin(&mut self, now: Instant) {
         self.began = now;
+        self.asked_left = self.asked.len();
         self.settled_left = self.settled.len();
         self.before_look = LOOK_EVERY;
         self.young_until = None;
@@ -132,6 +144,13 @@ impl Order {
     /// Who is read from next in this turn; `now` is asked now and then.
     #[inline]
     pub fn next(&mut self, now: impl Fn() -> Instant) -> Option<(Readable, Lane)> {
+        if self.asked_left > 0 {
+            self.asked_left -= 1;
+            if let Some(token) = self.asked.pop_front() {
+                self.waiting.remove(&token);
+                return Some((Readable { token, to_end: true }, Lane::Settled));
+            }
+        }
         if self.settled_left > 0 {
             if self.before_look == 0 {
                 self.before_look = LOOK_EVERY;
@@ -164,7 +183,7 @@ impl Order {
     /// Whether nobody is left of those who are read from first.
     #[inline]
     pub fn is_past_settled(&self) -> bool {
-        self.settled_left == 0
+        self.settled_left == 0 && self.asked_left == 0
     }
 
     /// A receive of the backlog was made, and not in vain.
@@ -194,7 +213,7 @@ impl Order {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.settled.is_empty() && self.young.is_empty() && self.backlog.is_empty()
+        self.asked.is_empty() && self.settled.is_empty() && self.young.is_empty() && self.backlog.is_empty()
     }
 
     /// What a storm needed goes.

@@ -1,7 +1,10 @@
 //! What a turn of the backend receives, from real sockets.
 
 use super::{order::BACKLOG_RECEIVES, *};
-use std::sync::LazyLock;
+use std::sync::{
+    LazyLock,
+    atomic::{AtomicU64, Ordering},
+};
 
 const LIGHT: u32 = 20;
 const MUCH: usize = 10 * RECEIVE_BYTES + 7;
@@ -129,6 +132,33 @@ fn who_is_read_from_first_is_answered_before_others_are_read() {
     assert_eq!(turns[3..][..BACKLOG_RECEIVES], [0; BACKLOG_RECEIVES]);
     // Who had more is not read from first so soon.
     assert_eq!(turns[3 + BACKLOG_RECEIVES..][..3], [1, u32::MAX, 0]);
+}
+
+#[test]
+fn on_the_way_out_all_who_are_asked_are_read_from_at_once_however_slow_the_machine() {
+    static LOOKS: AtomicU64 = AtomicU64::new(0);
+    let (mut epoll, mut open, mut peers) = connected(LIGHT);
+    // Each look at it is 10 ms later: a turn is long from its second receive on.
+    epoll.clock = || {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        *START + Duration::from_millis(10 * LOOKS.fetch_add(1, Ordering::Relaxed))
+    };
+    peers.iter_mut().for_each(|peer| peer.write_all(&[1; 10]).unwrap());
+    epoll.stop_listening(false);
+    for (token, socket) in &mut open.sockets {
+        epoll.resume(*token, socket);
+    }
+    epoll.wait(None).unwrap();
+    let mut received = Vec::new();
+    while let Some(completion) = epoll.next(&mut open) {
+        match completion {
+            Completion::Received { token, bytes } => received.push((token.index, bytes.len())),
+            Completion::Pause => {}
+            other => panic!("nothing else happens: {other:?}"),
+        }
+    }
+    received.sort_unstable();
+    assert_eq!(received, (0..LIGHT).map(|index| (index, 10)).collect::<Vec<_>>());
 }
 
 #[test]

@@ -92,6 +92,25 @@ fn who_has_more_waits_for_everybody_and_is_not_brought_forward() {
 }
 
 #[test]
+fn all_who_are_asked_are_read_from_in_the_next_turn_however_long_it_gets() {
+    let (mut order, now) = order(100, 150);
+    (1..=20).for_each(|number| order.put_back(readable(number)));
+    (101..=150).for_each(|number| order.event(readable(number), false));
+    order.event(readable(30), false);
+    let asked: Vec<_> = (1..=10).chain(111..=150).collect();
+    asked.iter().for_each(|number| order.ask(token(*number)));
+    let mut first = turn(&mut order, now, LONG);
+    let mut rest = first.split_off(asked.len() + 1);
+    // The turn goes on as ever, and nobody is read from twice.
+    assert_eq!(first, [&asked[..], &[30]].concat());
+    while !order.is_empty() {
+        rest.extend(turn(&mut order, now, Duration::ZERO));
+    }
+    rest.sort_unstable();
+    assert_eq!(rest, (11..=20).chain(101..=110).collect::<Vec<_>>());
+}
+
+#[test]
 fn who_had_more_comes_behind_the_others_for_a_second_or_two() {
     let (mut order, mut now) = order(100, 100);
     order.put_back(readable(1));
