@@ -10,7 +10,11 @@ use std::{
     fs,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
+    time::{Duration, Instant},
 };
+
+/// What comes at all comes sooner.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The number behind this word in the server's `ready` line.
 fn told(server: &Server, word: &str) -> usize {
@@ -21,7 +25,7 @@ fn told(server: &Server, word: &str) -> usize {
 fn connect(address: SocketAddr) -> (TcpStream, String) {
     let mut socket = TcpStream::connect(address).unwrap();
     socket.write_all(frames::UPGRADE).unwrap();
-    let text = read_until(&mut socket, |text| text.ends_with("}}") || text.starts_with("HTTP/1.1 5"));
+    let text = read_until(&mut socket, |text| text.contains("}}") || text.starts_with("HTTP/1.1 5"));
     (socket, text)
 }
 
@@ -51,6 +55,20 @@ fn tables(server: &Server) -> Vec<(String, usize)> {
     tables
 }
 
+/// By how much each table has grown, once it is so many in all: one that is dealt away may have been upgraded before
+/// its first reactor has closed its own descriptor.
+fn grown_by(clients: usize, server: &Server, before: &[(String, usize)]) -> Vec<usize> {
+    let begun = Instant::now();
+    loop {
+        let now = tables(server);
+        let grown: Vec<_> = now.iter().zip(before).map(|(now, before)| now.1 - before.1).collect();
+        if grown.iter().sum::<usize>() == clients {
+            return grown;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{clients} clients: {before:?} to {now:?}");
+    }
+}
+
 #[test]
 fn the_open_file_limit_bounds_a_reactor_and_connections_are_dealt_to_all() {
     let flags = ["--cores", "0", "--reactors-per-core", "3"];
@@ -66,10 +84,9 @@ fn the_open_file_limit_bounds_a_reactor_and_connections_are_dealt_to_all() {
         assert!(text.starts_with("HTTP/1.1 101"), "{text}");
         clients.push(socket);
     }
-    let now = tables(&server);
-    let grown: Vec<_> = (0..now.len()).map(|at| now[at].1 - before[at].1).collect();
-    assert_eq!((grown.len(), grown.iter().sum::<usize>()), (3, room), "{now:?}");
-    assert!(grown.iter().all(|grown| *grown == room / 3), "{before:?} to {now:?}");
+    let grown = grown_by(room, &server, &before);
+    assert_eq!(grown.len(), 3);
+    assert!(grown.iter().all(|grown| *grown == room / 3), "{grown:?}");
 
     let (mut refused, text) = connect(server.address());
     assert!(text.starts_with("HTTP/1.1 503"), "{text}");
@@ -112,11 +129,9 @@ fn one_core_that_the_kernel_prefers_deals_to_the_other() {
     let before = tables(&server);
     let clients: Vec<_> = (0..400).map(|_| connect(server.address())).collect();
     assert!(clients.iter().all(|(_, text)| text.starts_with("HTTP/1.1 101")));
-    let now = tables(&server);
-    let grown: Vec<_> =
-        (0..now.len()).map(|at| now[at].1 - before[at].1).filter(|grown| *grown > 0).collect();
+    let mut grown = grown_by(400, &server, &before);
+    grown.retain(|grown| *grown > 0);
     let most = grown.iter().max().unwrap();
     // 5 % or 32 above the mean, whichever is more; on a machine of one core it has all.
-    assert!(most * grown.len() <= 400 + 32 * grown.len(), "{now:?}");
-    assert_eq!(grown.iter().sum::<usize>(), 400);
+    assert!(most * grown.len() <= 400 + 32 * grown.len(), "{grown:?}");
 }
