@@ -273,8 +273,15 @@ fn slow_requests_are_given_up_and_not_more_than_sixteen_wait() {
     let begun = Instant::now();
     let mut slow: Vec<_> = (0..16).map(|_| TcpStream::connect(at).unwrap()).collect();
     slow.iter_mut().for_each(|socket| socket.write_all(b"GET /healthz HT").unwrap());
-    let mut beyond = TcpStream::connect(at).unwrap();
-    assert_eq!(answer(&mut beyond).status, 503);
+    // They have sent, one of them much, before they are turned away, and read that to its end.
+    server.signal(Signal::STOP);
+    let mut beyond: Vec<_> = (0..3).map(|_| TcpStream::connect(at).unwrap()).collect();
+    beyond[0].write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    beyond[1].write_all(&[b'x'; 100_000]).unwrap();
+    server.signal(Signal::CONT);
+    for socket in &mut beyond {
+        assert_eq!(answer(socket).status, 503);
+    }
     for socket in &mut slow {
         assert_eq!(answer(socket).status, 408);
     }

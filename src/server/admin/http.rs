@@ -12,7 +12,7 @@ use std::{
 const REQUEST_MOST: Duration = Duration::from_secs(5);
 /// For the answer, and for the end of TCP after it.
 const ANSWER_MOST: Duration = Duration::from_secs(5);
-const LINGER_MOST: Duration = Duration::from_secs(1);
+pub const LINGER_MOST: Duration = Duration::from_secs(1);
 /// Bytes of a request's head, request line to empty line; and its fields.
 pub const HEAD_BYTES: usize = 8_192;
 const FIELDS: usize = 64;
@@ -66,14 +66,6 @@ pub fn send(socket: &mut TcpStream, answer: &Answer) -> io::Result<()> {
     let mut scrap = [0; 4_096];
     while receive(socket, &mut scrap, until)? > 0 {}
     Ok(())
-}
-
-/// Says once that there is no room, and waits for nothing.
-pub fn turn_away(mut socket: TcpStream) {
-    let answer = Answer::error((503, "busy"), "Too many requests at once; try again.");
-    if socket.set_nonblocking(true).is_ok() {
-        let _ = socket.write_all((answer.head() + &answer.body).as_bytes());
-    }
 }
 
 enum Refused {

@@ -9,6 +9,7 @@ mod health;
 mod http;
 mod metrics;
 mod process;
+mod turned_away;
 mod v1;
 
 pub use self::{
@@ -18,6 +19,7 @@ pub use self::{
     v1::{ANSWER_MOST, Backend, Office},
 };
 
+use self::turned_away::TurnedAway;
 use super::Running;
 use crate::{
     app::{config::Config, relay::Command},
@@ -112,9 +114,10 @@ impl Service {
         let (told, stop) = io::pipe()?;
         let (of_thread, accepts) = (service.clone(), listener.clone());
         let thread = Builder::new().name("mida-admin".to_owned()).spawn(move || {
-            while await_connection(&accepts, &told) {
+            let mut turned_away = TurnedAway::default();
+            while await_connection(&accepts, &told, &mut turned_away) {
                 match accepts.accept() {
-                    Ok((socket, _)) => of_thread.take(socket),
+                    Ok((socket, _)) => of_thread.take(socket, &mut turned_away),
                     Err(error) => match error.kind() {
                         io::ErrorKind::Interrupted
                         | io::ErrorKind::ConnectionAborted
@@ -128,10 +131,10 @@ impl Service {
     }
 
     /// Serves a connection on a thread of its own, if there are not too many.
-    fn take(self: &Arc<Self>, socket: TcpStream) {
+    fn take(self: &Arc<Self>, socket: TcpStream, turned_away: &mut TurnedAway) {
         let seat = Seat(self.clone());
         if self.busy.fetch_add(1, Ordering::Relaxed) >= MOST {
-            return http::turn_away(socket);
+            return turned_away.add(socket);
         }
         // Without a thread the connection is closed, and the seat is free again.
         let _ = Builder::new().name("mida-ask".to_owned()).spawn(move || seat.0.serve(socket));
@@ -206,10 +209,13 @@ pub fn bind(address: SocketAddr, passed: Option<OwnedFd>) -> io::Result<TcpListe
 }
 
 /// Whether somebody may have connected, before it is time to stop.
-fn await_connection(listener: &TcpListener, stop: &PipeReader) -> bool {
-    let mut both = [PollFd::new(listener, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
-    let _ = poll(&mut both, None);
-    both[1].revents().is_empty()
+fn await_connection(listener: &TcpListener, stop: &PipeReader, turned_away: &mut TurnedAway) -> bool {
+    let both = [PollFd::new(listener, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
+    let mut watched: Vec<_> = both.into_iter().chain(turned_away.watched()).collect();
+    let _ = poll(&mut watched, turned_away.timeout().as_ref());
+    let goes_on = watched[1].revents().is_empty();
+    turned_away.drain();
+    goes_on
 }
 
 /// A service that answers, until it is dropped.
