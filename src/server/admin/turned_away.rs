@@ -1,8 +1,7 @@
 //! Who came when too many were served, and was told 503. A socket that is closed with something unread resets its
 //! connection, and the answer goes with it: so each is read from until its peer has ended, or for a second.
 
-use super::Answer;
-use super::http::LINGER_MOST;
+use super::{Answer, http::LINGER_MOST};
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
     io::Errno,

@@ -42,6 +42,7 @@ pub enum Lane {
 
 /// The lanes of one reactor.
 pub struct Order {
+    /// Those who are asked for the last time.
     asked: VecDeque<Token>,
     settled: VecDeque<Readable>,
     young: VecDeque<Token>,
