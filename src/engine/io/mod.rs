@@ -159,7 +159,9 @@ pub trait Io {
     /// each thing as it is asked for has nothing to do.
     fn flush(&mut self) {}
 
-    /// Receiving goes on after a pause: [`Sockets::receiving`] said none for a while, and says it no more.
+    /// Receiving goes on after a pause: [`Sockets::receiving`] said none for a while, and says it no more. Once
+    /// listening has stopped, the next turn brings what has arrived by then, as much as one receive does: it may be the
+    /// last that is answered.
     fn resume(&mut self, token: Token, socket: &mut Self::Socket);
 
     /// Ends our direction (TCP FIN), once everything is sent.

@@ -54,9 +54,7 @@ pub struct Order {
     standing: Standing,
     /// When its period began.
     marked: Instant,
-    /// What may still be read in this turn: of those who are asked; of the settled, also before the clock is looked
-    /// at; and of the backlog.
-    asked_left: usize,
+    /// What may still be read in this turn: of the settled, also before the clock is looked at; and of the backlog.
     settled_left: usize,
     before_look: usize,
     backlog_left: usize,
@@ -76,7 +74,6 @@ impl Order {
             broken: Vec::new(),
             standing: Standing::default(),
             marked: now,
-            asked_left: 0,
             settled_left: 0,
             before_look: 0,
             young_until: None,
@@ -117,7 +114,7 @@ impl Order {
         }
     }
 
-    /// The next turn is the last that reads from it, and does so however long it gets.
+    /// It is read from before all others, however long that makes the turn.
     pub fn ask(&mut self, token: Token) {
         self.asked.push_back(token);
     }
@@ -131,7 +128,6 @@ impl Order {
     /// A turn begins.
     pub fn begin(&mut self, now: Instant) {
         self.began = now;
-        self.asked_left = self.asked.len();
         self.settled_left = self.settled.len();
         self.before_look = LOOK_EVERY;
         self.young_until = None;
@@ -145,12 +141,9 @@ impl Order {
     /// Who is read from next in this turn; `now` is asked now and then.
     #[inline]
     pub fn next(&mut self, now: impl Fn() -> Instant) -> Option<(Readable, Lane)> {
-        if self.asked_left > 0 {
-            self.asked_left -= 1;
-            if let Some(token) = self.asked.pop_front() {
-                self.waiting.remove(&token);
-                return Some((Readable { token, to_end: true }, Lane::Settled));
-            }
+        if let Some(token) = self.asked.pop_front() {
+            self.waiting.remove(&token);
+            return Some((Readable { token, to_end: true }, Lane::Settled));
         }
         if self.settled_left > 0 {
             if self.before_look == 0 {
@@ -184,7 +177,7 @@ impl Order {
     /// Whether nobody is left of those who are read from first.
     #[inline]
     pub fn is_past_settled(&self) -> bool {
-        self.settled_left == 0 && self.asked_left == 0
+        self.settled_left == 0 && self.asked.is_empty()
     }
 
     /// A receive of the backlog was made, and not in vain.
